@@ -1,0 +1,17 @@
+"""The errors of a run: their message is meant for whoever started the command."""
+
+
+class RunError(Exception):
+    """A run that cannot start or go on; the message says what is wrong, where, and what to do."""
+
+
+class ConfigError(RunError):
+    """A config field that is unknown, of a wrong type or out of range."""
+
+
+class WorkdirError(RunError):
+    """A workdir that belongs to another config, or lacks what a phase needs."""
+
+
+class NonFiniteLossError(RunError):
+    """A loss became NaN or infinite; the last good checkpoint is kept."""

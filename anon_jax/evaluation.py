@@ -1,0 +1,66 @@
+"""Predictions of a classifier over a whole split, and what they say."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from anon_jax import metrics
+from anon_jax.sharding import shard_batch, to_host
+from anon_jax.state import Network, TrainState
+from anon_jax.steps import anonymize, to_float
+
+Predict = Callable[[TrainState, Any], jax.Array]
+
+
+def make_action_predictor(networks: Mapping[str, Network]) -> Predict:
+    """batch["frames"] uint8 [B, T, H, W, 3] -> softmax [B, num_actions] of the anonymized clip."""
+
+    def predict(state: TrainState, batch: Any) -> jax.Array:
+        clips = anonymize(networks, state.nets, to_float(batch["frames"]))
+        (logits, _), _ = networks["action"].apply(state.nets["action"], clips)
+        return jax.nn.softmax(logits)
+
+    return jax.jit(predict)
+
+
+def make_attribute_predictor(networks: Mapping[str, Network]) -> Predict:
+    """batch["image"] uint8 [B, H, W, 3] -> logits [B, num_attributes] of the anonymized image."""
+
+    def predict(state: TrainState, batch: Any) -> jax.Array:
+        images = anonymize(networks, state.nets, to_float(batch["image"]))
+        (logits, _), _ = networks["privacy"].apply(state.nets["privacy"], images)
+        return logits
+
+    return jax.jit(predict)
+
+
+def predict_split(
+    predict: Predict, state: TrainState, batches: Iterable[Any], mesh: Mesh, *, label: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs `predict` over batches whose filling has index -1.
+
+    Returns:
+      outputs [N, ...], labels batch[label] [N, ...] and record indices [N], filling removed.
+    """
+    outputs, labels, indices = [], [], []
+    for batch in batches:
+        real = batch["index"] >= 0
+        outputs.append(to_host(predict(state, shard_batch(batch, mesh)))[real])
+        labels.append(batch[label][real])
+        indices.append(batch["index"][real])
+    return np.concatenate(outputs), np.concatenate(labels), np.concatenate(indices)
+
+
+def split_probabilities(
+    logits: np.ndarray, labels: np.ndarray, indices: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sigmoid of logits [N, A], averaged over the views of each record, with the records' labels.
+
+    In float64, where the sigmoids of large logits still differ.
+    """
+    probabilities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    means, _ = metrics.average_by_group(probabilities, indices)
+    return means, metrics.labels_by_group(labels, indices)

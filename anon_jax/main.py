@@ -1,0 +1,75 @@
+"""Runs the phases of a config: python -m anon_jax.main --config=configs/demo.py --workdir=DIR."""
+
+import sys
+import time
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from input_pipeline.build import ensure_dataset
+from ml_collections import ConfigDict, config_flags
+
+from anon_jax import settings
+from anon_jax.errors import RunError
+from anon_jax.phases import (
+    evaluate_action,
+    evaluate_privacy,
+    minimax,
+    pretrain_privacy,
+    reconstruct,
+    report,
+    setup,
+)
+from anon_jax.results import add_seconds
+from input_pipeline.errors import DataError
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file of the run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; made, or resumed.")
+
+_PHASES = {
+    "reconstruct": reconstruct.run,
+    "pretrain_privacy": pretrain_privacy.run,
+    "minimax": minimax.run,
+    "evaluate_action": evaluate_action.run,
+    "evaluate_privacy": evaluate_privacy.run,
+    "report": report.run,
+}
+
+
+def execute(config: ConfigDict, workdir: Path) -> None:
+    """Runs `config.phases` in `workdir`, each from where it stopped.
+
+    Raises:
+      RunError, DataError: with a message for the user.
+    """
+    settings.check_config(config)
+    data_dir = Path(config.data.data_dir).expanduser()
+    videos = ensure_dataset(config.data.videos, data_dir)
+    images = ensure_dataset(config.data.images, data_dir) if config.data.images else None
+    settings.claim_workdir(workdir, config)
+    run = setup.open_run(config, workdir, videos, images)
+    for phase in config.phases:
+        logging.info("Phase %s", phase)
+        start = time.monotonic()
+        _PHASES[phase](run)
+        add_seconds(workdir, phase, time.monotonic() - start)
+
+
+def _main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}")
+    try:
+        execute(_CONFIG.value, Path(_WORKDIR.value).absolute())
+    except (RunError, DataError) as error:
+        sys.exit(f"error: {error}")
+
+
+def main() -> None:
+    """The console script."""
+    flags.mark_flags_as_required(["config", "workdir"])
+    jax.config.config_with_absl()
+    app.run(_main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Phase "pretrain_privacy": f_B learns from two views of each raw image (NT-Xent)."""
+
+from anon_jax.phases import setup
+from anon_jax.sharding import compile_step
+from anon_jax.state import Network, new_state
+from anon_jax.steps import make_contrastive_step
+from input_pipeline.records import RecordSource
+
+NAME = "pretrain_privacy"
+
+
+def run(run: setup.Run) -> None:
+    """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4) and leaves its checkpoint."""
+    phase = run.config.pretrain_privacy
+    source = RecordSource(run.images, "train")
+    per_epoch = setup.steps_per_epoch(source, phase.batch_size)
+    num_steps = round(phase.epochs * per_epoch)
+    tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
+    network = Network(setup.privacy_module(run), tx)
+    step = make_contrastive_step(
+        {"privacy": network}, temperature=phase.temperature, seed=run.seed(NAME)
+    )
+    compiled = compile_step(step, run.mesh)
+    setup.fit_phase(
+        run,
+        NAME,
+        new_state({"privacy": setup.fresh_net(run, NAME, "privacy", network)}),
+        lambda _: compiled,
+        setup.image_stream(run, source, phase.batch_size, name=NAME, views=2),
+        num_steps=num_steps,
+        sources={"image": source},
+    )

@@ -1,0 +1,31 @@
+"""Phase "reconstruct": f_A learns to reproduce its input, on frames of videos and still images."""
+
+from anon_jax.phases import setup
+from anon_jax.sharding import compile_step
+from anon_jax.state import Network, new_state
+from anon_jax.steps import make_reconstruction_step
+from input_pipeline.records import PooledSource, RecordSource
+
+NAME = "reconstruct"
+
+
+def run(run: setup.Run) -> None:
+    """Trains f_A with L_rec (arXiv 2504.14301, Sec. 3) and leaves its checkpoint."""
+    phase = run.config.reconstruct
+    specs = {spec.name: spec for spec in (run.videos, run.images)}
+    source = PooledSource([RecordSource(spec, "train") for spec in specs.values()])
+    per_epoch = setup.steps_per_epoch(source, phase.batch_size)
+    num_steps = round(phase.epochs * per_epoch)
+    tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
+    network = Network(setup.anonymizer_module(run), tx)
+    step = make_reconstruction_step({"anonymizer": network}, seed=run.seed(NAME))
+    compiled = compile_step(step, run.mesh)
+    setup.fit_phase(
+        run,
+        NAME,
+        new_state({"anonymizer": setup.fresh_net(run, NAME, "anonymizer", network)}),
+        lambda _: compiled,
+        setup.image_stream(run, source, phase.batch_size, name=NAME, views=1),
+        num_steps=num_steps,
+        sources={"image": source},
+    )

@@ -1,0 +1,251 @@
+"""What the phases share: the opened run, its networks and data streams, and one call of `fit`."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from anon_jax.checkpoint import Checkpointer
+from anon_jax.errors import ConfigError
+from anon_jax.loop import Loop, fit
+from anon_jax.methods import Method, get_method
+from anon_jax.models import build_model
+from anon_jax.optimizers import make_optimizer
+from anon_jax.sharding import check_batch_size, make_mesh, replicate
+from anon_jax.state import NetState, Network, TrainState
+from anon_jax.steps import Step
+from anon_jax.writers import MetricWriter
+from input_pipeline import loader
+from input_pipeline.records import PooledSource, RecordSource
+from input_pipeline.specs import DatasetSpec
+from input_pipeline.transforms import Augmentation, TrainClip, TrainImage
+
+Source = RecordSource | PooledSource
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An opened run.
+
+    Attributes:
+      videos: dataset of clips; images: dataset of the privacy branch (the videos themselves where
+        the config names no images).
+    """
+
+    config: ConfigDict
+    workdir: Path
+    method: Method
+    mesh: Mesh
+    videos: DatasetSpec
+    images: DatasetSpec
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Names of the methods that this run evaluates."""
+        names = ("raw", self.config.method) if self.config.evaluate_raw else (self.config.method,)
+        return tuple(dict.fromkeys(names))
+
+    def key(self, *path: str) -> jax.Array:
+        """The random key of one purpose, e.g. ("minimax", "action")."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), _number(path))
+
+    def seed(self, *path: str) -> int:
+        """The integer seed of one purpose, for Grain and for steps."""
+        return (_number(path) + self.config.seed) % 2**31
+
+
+def open_run(
+    config: ConfigDict, workdir: Path, videos: DatasetSpec, images: DatasetSpec | None
+) -> Run:
+    """Checks what can be checked before anything is computed."""
+    mesh = make_mesh(config.devices)
+    for field in ("reconstruct", "pretrain_privacy", "evaluate_action", "evaluate_privacy"):
+        check_batch_size(f"{field}.batch_size", config[field].batch_size, mesh)
+    for field in ("batch_clips", "batch_images"):
+        check_batch_size(f"minimax.{field}", config.minimax[field], mesh)
+    if videos.kind != "video":
+        raise ConfigError(f"config.data.videos is '{videos.name}', a dataset of still images")
+    return Run(config, workdir, get_method(config.method), mesh, videos, images or videos)
+
+
+def anonymizer_module(run: Run) -> Any:
+    """f_A as the config describes it."""
+    networks = run.config.networks
+    return build_model(
+        networks.anonymizer,
+        output_activation=networks.output_activation,
+        dtype=jnp.dtype(run.config.dtype),
+    )
+
+
+def action_module(run: Run, *, freeze_batch_norm: bool = False) -> Any:
+    """f_T as the config describes it, for the classes of the videos."""
+    networks = run.config.networks
+    return build_model(
+        networks.action,
+        num_classes=len(run.videos.actions),
+        motion_input=networks.motion_input,
+        dropout_rate=networks.dropout,
+        freeze_batch_norm=freeze_batch_norm,
+        input_mean=networks.action_mean or None,
+        input_std=networks.action_std or None,
+        dtype=jnp.dtype(run.config.dtype),
+    )
+
+
+def privacy_module(run: Run, num_attributes: int | None = None) -> Any:
+    """f_B with its projection head, or with a linear head for `num_attributes`."""
+    networks = run.config.networks
+    head = {"head": "linear", "num_classes": num_attributes} if num_attributes else {}
+    return build_model(
+        networks.privacy,
+        **(head or {"head": "projection"}),
+        input_mean=networks.privacy_mean or None,
+        input_std=networks.privacy_std or None,
+        dtype=jnp.dtype(run.config.dtype),
+    )
+
+
+def is_learned(method: str) -> bool:
+    """Whether the method has an f_A, which "minimax" trains."""
+    return get_method(method).learned
+
+
+def optimizer(section: ConfigDict, num_steps: int, steps_per_epoch: int) -> Any:
+    """The optax chain of a config's optimizer section."""
+    return make_optimizer(**section, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
+
+
+def steps_per_epoch(source: Source, batch_size: int) -> int:
+    """Batches of one pass over the source; at least 1."""
+    return max(1, len(source) // batch_size)
+
+
+def clip_stream(run: Run, source: Source, batch_size: int, *, name: str) -> grain.IterDataset:
+    """Training clips of videos, under one random view each."""
+    data = run.config.data
+    transform = TrainClip(
+        data.num_frames, data.frame_stride, data.resolution, Augmentation(**data.clip_augmentation)
+    )
+    return _stream(run, source, transform, batch_size, name)
+
+
+def image_stream(
+    run: Run, source: Source, batch_size: int, *, name: str, views: int
+) -> grain.IterDataset:
+    """Training images (still ones, or random frames of videos) under `views` random views."""
+    data = run.config.data
+    transform = TrainImage(data.resolution, Augmentation(**data.image_augmentation), views)
+    return _stream(run, source, transform, batch_size, name)
+
+
+def fit_phase(
+    run: Run,
+    name: str,
+    state: TrainState,
+    schedule: Callable[[int], Step],
+    stream: grain.IterDataset,
+    *,
+    num_steps: int,
+    checkpoint_every: int | None = None,
+    sample: Callable[[TrainState], None] | None = None,
+    validate: Callable[[TrainState], float] | None = None,
+    sources: Mapping[str, Source],
+    return_best: bool = False,
+) -> TrainState:
+    """One call of `fit` with the run's folders; returns the last state, or the best validated."""
+    loop = Loop(
+        name=name,
+        num_steps=num_steps,
+        log_every=run.config.log_every,
+        checkpoint_every=checkpoint_every or run.config.checkpoint_every,
+        sample_every=run.config.sample_every if sample else 0,
+        sample=sample,
+        validate=validate,
+        name_records=lambda indices: name_records(indices, sources),
+    )
+    checkpointer = Checkpointer(checkpoint_dir(run, name))
+    try:
+        last = fit(
+            state,
+            schedule,
+            stream,
+            loop=loop,
+            mesh=run.mesh,
+            checkpointer=checkpointer,
+            writer=MetricWriter(run.workdir / "metrics", name),
+        )
+        return checkpointer.restore_best(last) if return_best else last
+    finally:
+        checkpointer.close()
+
+
+def checkpoint_dir(run: Run, name: str) -> Path:
+    """Where the phase `name` keeps its checkpoints."""
+    return run.workdir / "checkpoints" / name
+
+
+def load_net(run: Run, phase: str, name: str, network: Network) -> NetState:
+    """The network `name` as the phase left it, without optimizer state.
+
+    Raises:
+      WorkdirError: the phase has not run.
+    """
+    like = dataclasses.replace(network, tx=None).init(run.key(), _SHAPES[name](run))
+    checkpointer = Checkpointer(checkpoint_dir(run, phase))
+    try:
+        return checkpointer.restore_net(name, replicate(like, run.mesh))
+    finally:
+        checkpointer.close()
+
+
+def fresh_net(run: Run, phase: str, name: str, network: Network) -> NetState:
+    """The network `name`, newly initialised with the phase's own random key."""
+    return network.init(run.key(phase, name), _SHAPES[name](run))
+
+
+def name_records(indices: Any, sources: Mapping[str, Source]) -> str:
+    """Names the records of a batch: "clip: a, b; image: c"."""
+    by_stream = indices if isinstance(indices, dict) else {next(iter(sources)): indices}
+    parts = [
+        f"{stream}: {', '.join(sources[stream][int(i)].id for i in of_stream)}"
+        for stream, of_stream in by_stream.items()
+    ]
+    return "; ".join(parts)
+
+
+def _stream(
+    run: Run, source: Source, transform: Any, batch_size: int, name: str
+) -> grain.IterDataset:
+    return loader.train_stream(
+        source,
+        transform,
+        batch_size=batch_size // jax.process_count(),
+        seed=run.seed("data", name),
+        num_threads=run.config.data.num_threads,
+        prefetch=run.config.data.prefetch,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _image_shape(run: Run) -> tuple[int, ...]:
+    return (1, run.config.data.resolution, run.config.data.resolution, 3)
+
+
+def _clip_shape(run: Run) -> tuple[int, ...]:
+    return (1, run.config.data.num_frames, *_image_shape(run)[1:])
+
+
+_SHAPES = {"anonymizer": _image_shape, "action": _clip_shape, "privacy": _image_shape}
+
+
+def _number(path: tuple[str, ...]) -> int:
+    return zlib.crc32("/".join(path).encode())

@@ -1,0 +1,38 @@
+"""What a run found out, on disk: a JSON file per method and measurement, then results.json."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    partial.replace(path)
+
+
+def write_result(workdir: Path, method: str, measurement: str, result: dict[str, Any]) -> None:
+    """Keeps a phase's result ("action" or "privacy") until `read_results` collects it."""
+    write_json(workdir / "results" / method / f"{measurement}.json", result)
+
+
+def read_results(workdir: Path) -> dict[str, dict[str, Any]]:
+    """{method: {measurement: result}} of all that was measured so far."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((workdir / "results").glob("*/*.json")):
+        found.setdefault(path.parent.name, {})[path.stem] = json.loads(path.read_text())
+    return found
+
+
+def add_seconds(workdir: Path, phase: str, seconds: float) -> None:
+    """Adds the time of one start to the phase's seconds, over all resumptions."""
+    spent = read_seconds(workdir)
+    write_json(workdir / "seconds.json", {**spent, phase: spent.get(phase, 0.0) + seconds})
+
+
+def read_seconds(workdir: Path) -> dict[str, float]:
+    """{phase: seconds} spent so far."""
+    path = workdir / "seconds.json"
+    return json.loads(path.read_text()) if path.exists() else {}

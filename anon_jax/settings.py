@@ -1,0 +1,137 @@
+"""Checks a config against `configs/base.py`, and a workdir against the config it began with."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from anon_jax import losses
+from anon_jax.errors import ConfigError, WorkdirError
+from anon_jax.methods import METHODS
+from anon_jax.models import MODELS
+from anon_jax.optimizers import SCHEDULES
+from anon_jax.results import write_json
+from configs import base
+
+# May differ between two starts in one workdir: they do not change what a phase computes.
+_PER_START = ("phases", "data.data_dir", "data.num_threads", "data.prefetch")
+_CHOICES: dict[str, Iterable[str]] = {
+    "method": METHODS,
+    "dtype": ("float32", "bfloat16"),
+    "networks.anonymizer": [name for name in MODELS if name.startswith("unet")],
+    "networks.action": [name for name in MODELS if name.startswith("i3d")],
+    "networks.privacy": [name for name in MODELS if name.startswith("resnet")],
+    "networks.output_activation": ("sigmoid", "identity"),
+    "minimax.penalty.mode": losses.PENALTY_MODES,
+    "minimax.penalty.reduction": losses.REDUCTIONS,
+    "minimax.penalty.space": ("pixel", "action_feature"),
+    "evaluate_privacy.source": ("images", "videos"),
+}
+
+
+def check_config(config: ConfigDict) -> None:
+    """Checks fields, types and values.
+
+    Raises:
+      ConfigError: names the field, what is wrong with it, and what is known instead.
+    """
+    given, known = flatten(config.to_dict()), flatten(base.get_config().to_dict())
+    for field in given:
+        if field not in known:
+            raise ConfigError(_unknown_field(field, known))
+    for field, default in known.items():
+        if field not in given:
+            raise ConfigError(f"config.{field} is missing; begin with configs.base.get_config()")
+        if not _same_type(given[field], default):
+            raise ConfigError(
+                f"config.{field} is {given[field]!r} ({type(given[field]).__name__}); it has to be "
+                f"of type {type(default).__name__}, e.g. {default!r}"
+            )
+        choices = SCHEDULES if field.endswith(".schedule") else _CHOICES.get(field)
+        if choices and given[field] not in choices:
+            raise ConfigError(_unknown_value(field, given[field], choices))
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            _check_number(field, given[field])
+    for phase in given["phases"]:
+        if phase not in base.PHASES:
+            raise ConfigError(_unknown_value("phases", phase, base.PHASES))
+
+
+def claim_workdir(workdir: Path, config: ConfigDict) -> None:
+    """Writes `config.json`, or compares it with the one of an earlier start.
+
+    Raises:
+      WorkdirError: the workdir belongs to another config; lists the fields that differ.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        earlier, now = flatten(json.loads(path.read_text())), flatten(_jsonable(config))
+        differing = [
+            f"config.{field}: {earlier.get(field)!r} there, {now.get(field)!r} now"
+            for field in sorted({*earlier, *now} - set(_PER_START))
+            if earlier.get(field) != now.get(field)
+        ]
+        if differing:
+            raise WorkdirError(
+                f"{workdir} belongs to a run with another config:\n  "
+                + "\n  ".join(differing)
+                + "\nTake another --workdir, or the same config."
+            )
+        return
+    if workdir.exists() and any(workdir.iterdir()):
+        raise WorkdirError(
+            f"{workdir} is neither empty nor a workdir of a run; take another one"
+        )
+    write_json(path, _jsonable(config))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _jsonable(config: ConfigDict) -> dict[str, Any]:
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    if isinstance(default, tuple):
+        return isinstance(value, tuple | list)
+    return isinstance(value, type(default))
+
+
+def _check_number(field: str, value: float) -> None:
+    positive = field.endswith(("batch_size", "batch_clips", "batch_images", "num_frames"))
+    positive |= field.endswith(("frame_stride", "resolution", "test_clips", "test_frames"))
+    positive |= field.endswith(("num_threads", "temperature", "validate_every"))
+    if value < 0 or (positive and value == 0):
+        raise ConfigError(
+            f"config.{field} is {value}; it has to be {'> 0' if positive else '>= 0'}"
+        )
+
+
+def _unknown_field(field: str, known: Mapping[str, Any]) -> str:
+    section = field.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    close = difflib.get_close_matches(field, known, n=1)
+    hint = f" Did you mean config.{close[0]}?" if close else ""
+    return f"config.{field} is no field of configs/base.py.{hint} Known there: " + ", ".join(
+        siblings or known
+    )
+
+
+def _unknown_value(field: str, value: Any, choices: Iterable[str]) -> str:
+    return f"config.{field} has '{value}'; known: {', '.join(choices)}"

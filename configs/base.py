@@ -1,0 +1,162 @@
+"""Every field of a run, once, with the published recipe as far as it does not depend on the data.
+
+A config file of a run calls `get_config()` and overrides fields; the command line overrides them
+once more (`--config.minimax.penalty.budget=0.5`). The sources are arXiv 2504.14301 (the paper) and
+the code published with it; `docs/method.md` lists where this project deviates, and why.
+"""
+
+from ml_collections import ConfigDict
+
+PHASES = (
+    "reconstruct",
+    "pretrain_privacy",
+    "minimax",
+    "evaluate_action",
+    "evaluate_privacy",
+    "report",
+)
+
+
+def get_config() -> ConfigDict:
+    """The published recipe on UCF101-sized data, with no dataset named yet."""
+    config = ConfigDict()
+    config.seed = 0  # of initial parameters, shuffling, augmentation and dropout
+    config.method = "penalty"  # a row of anon_jax.methods.METHODS
+    config.evaluate_raw = True  # evaluate without an anonymizer too: what there was to lose
+    config.phases = PHASES  # which to run, in this order; each resumes where it stopped
+    config.dtype = "float32"  # of activations ("bfloat16" on accelerators); parameters stay float32
+    config.devices = 0  # devices to shard the batch over; 0 = all that there are
+    config.log_every = 50  # steps between two lines of metrics
+    config.sample_every = 500  # steps between two pictures in samples/
+    config.checkpoint_every = 500  # steps between two checkpoints of a phase
+    config.data = _data()
+    config.networks = _networks()
+    config.reconstruct = _reconstruct()
+    config.pretrain_privacy = _pretrain_privacy()
+    config.minimax = _minimax()
+    config.evaluate_action = _evaluate_action()
+    config.evaluate_privacy = _evaluate_privacy()
+    return config.lock()
+
+
+def _data() -> ConfigDict:
+    data = ConfigDict()
+    data.data_dir = "~/tensorflow_datasets"  # where input_pipeline.build wrote the datasets
+    data.videos = ""  # dataset of clips, e.g. "ucf101" or "video_folder/mine"
+    data.images = ""  # dataset of still images; "" = single frames of the training videos
+    data.num_frames = 16  # frames of a clip
+    data.frame_stride = 2  # distance of two frames; 1 where a video is too short for it
+    data.resolution = 224  # side of the square frames that the networks see
+    data.num_threads = 4  # threads that decode JPEGs
+    data.prefetch = 4  # batches made ahead
+    data.clip_augmentation = ConfigDict()  # one set of parameters for all frames of a clip
+    data.clip_augmentation.crop_scale = (0.6, 1.0)  # side of the crop / short side of the frame
+    data.clip_augmentation.jitter = 0.1  # brightness, contrast, saturation: factors 1 +- this
+    data.clip_augmentation.hue = 0.1  # hue shift, in turns of the colour circle, +- this
+    data.clip_augmentation.grey = 0.1  # probability of a grey clip
+    data.clip_augmentation.flip = 0.5  # probability of a horizontal flip
+    data.clip_augmentation.erase = 0.4  # probability of each of two erased rectangles
+    data.image_augmentation = ConfigDict()  # of each view of a still image, on its own
+    data.image_augmentation.crop_scale = (0.6, 1.0)
+    data.image_augmentation.jitter = 0.4
+    data.image_augmentation.hue = 0.1
+    data.image_augmentation.grey = 0.2
+    data.image_augmentation.flip = 0.5
+    data.image_augmentation.erase = 0.0
+    data.test_clips = 5  # evenly spaced clips of a test video whose softmax is averaged
+    data.test_crop_scale = 0.8  # side of the centre crop / short side of the frame
+    return data
+
+
+def _networks() -> ConfigDict:
+    networks = ConfigDict()  # names of anon_jax.models.MODELS
+    networks.anonymizer = "unetpp"  # f_A
+    networks.output_activation = "sigmoid"  # of f_A; "identity" may leave [0, 1]
+    networks.action = "i3d_resnet50"  # f_T
+    networks.motion_input = False  # f_T also sees each frame's difference from the clip's mean
+    networks.dropout = 0.5  # of f_T, before its linear layer
+    networks.privacy = "resnet50"  # f_B, and the attribute classifier that measures leakage
+    networks.action_mean = ()  # per channel, subtracted from f_T's input in [0, 1]; () = none
+    networks.action_std = ()  # per channel, divides f_T's input; () = none
+    networks.privacy_mean = ()  # the same for f_B and the attribute classifier
+    networks.privacy_std = ()
+    return networks
+
+
+def _optimizer(learning_rate: float, schedule: str = "constant") -> ConfigDict:
+    optimizer = ConfigDict()
+    optimizer.learning_rate = learning_rate  # the peak
+    optimizer.schedule = schedule  # "constant", "cosine" (to 0), or "plateau" (rate / 5)
+    optimizer.warmup_epochs = 0.0  # linear rise from 0, whatever the schedule
+    optimizer.weight_decay = 0.0  # decoupled (AdamW), on kernels only
+    optimizer.clip_norm = 0.0  # bound of the gradient's global norm; 0 = none
+    return optimizer
+
+
+def _reconstruct() -> ConfigDict:
+    phase = ConfigDict()  # f_A learns to reproduce its input (L1)
+    phase.epochs = 100.0  # passes over the frames of videos and images; fractions are fine
+    phase.batch_size = 32
+    phase.optimizer = _optimizer(1e-3, "plateau")
+    phase.optimizer.warmup_epochs = 5.0
+    return phase
+
+
+def _pretrain_privacy() -> ConfigDict:
+    phase = ConfigDict()  # f_B learns from two views of each image (NT-Xent)
+    phase.epochs = 100.0
+    phase.batch_size = 64  # image pairs
+    phase.temperature = 0.1
+    phase.optimizer = _optimizer(1e-3, "cosine")
+    phase.optimizer.warmup_epochs = 5.0
+    return phase
+
+
+def _minimax() -> ConfigDict:
+    phase = ConfigDict()
+    phase.epochs = 100.0  # passes over the training videos, one clip a video
+    phase.warmup_epochs = 0.0  # of these, the first ones update f_T and f_B only
+    phase.batch_clips = 8
+    phase.batch_images = 8  # image pairs
+    phase.adversary_steps = 1  # updates of f_T and f_B after each update of f_A
+    phase.temperature = 0.1  # of NT-Xent
+    phase.privacy_loss_ceiling = False  # cut L_B at chance, ln(2N - 1), when it is maximised
+    phase.weights = ConfigDict()  # L_A = action L_T - privacy L_B + penalty L_penalty
+    phase.weights.action = 1.0
+    phase.weights.privacy = 1.0
+    phase.weights.penalty = 1.0
+    phase.penalty = ConfigDict()
+    phase.penalty.budget = 0.3  # B: the distance up to which f_A is free
+    phase.penalty.mode = "hinge"  # as published, or "lagrangian": the weight adapts to hold B
+    phase.penalty.reduction = "batch"  # one RMS over the clips of a batch, or one per "clip"
+    phase.penalty.space = "pixel"  # or "action_feature": distance of f_T's pooled features
+    phase.penalty.multiplier_rate = 0.05  # lagrangian: step of the multiplier
+    phase.penalty.multiplier_max = 100.0  # lagrangian: bound of the multiplier
+    phase.anonymizer_optimizer = _optimizer(0.4e-4)
+    phase.action_optimizer = _optimizer(1e-4)
+    phase.privacy_optimizer = _optimizer(1e-4)
+    return phase
+
+
+def _evaluate_action() -> ConfigDict:
+    phase = ConfigDict()  # a fresh f_T learns the actions on anonymized clips
+    phase.epochs = 50.0
+    phase.batch_size = 16
+    phase.label_smoothing = 0.0
+    phase.freeze_batch_norm = False  # for an f_T that starts from converted weights
+    phase.validate_every = 5.0  # epochs; the best epoch on validation is tested
+    phase.optimizer = _optimizer(1e-4, "cosine")
+    phase.optimizer.warmup_epochs = 5.0
+    return phase
+
+
+def _evaluate_privacy() -> ConfigDict:
+    phase = ConfigDict()  # a fresh classifier learns the attributes on anonymized images
+    phase.source = "images"  # where the attributes are: still "images", or frames of "videos"
+    phase.epochs = 100.0
+    phase.batch_size = 8
+    phase.test_frames = 5  # evenly spaced frames of a test video whose sigmoid is averaged
+    phase.validate_every = 5.0  # epochs; the best epoch on validation is tested
+    phase.optimizer = _optimizer(2e-4, "plateau")
+    phase.optimizer.warmup_epochs = 5.0
+    return phase

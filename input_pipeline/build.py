@@ -1,0 +1,195 @@
+"""Builds datasets in TFDS format: `python -m input_pipeline.build NAME --data_dir=DIR ...`."""
+
+import argparse
+import contextlib
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from input_pipeline.build_report import REPORT_FILE, BuildReport
+from input_pipeline.catalog import BUILDERS, Job, jobs
+from input_pipeline.errors import DataError
+from input_pipeline.publish import build_lock, publish, staging
+from input_pipeline.specs import DatasetSpec, load_spec
+
+
+def build_dataset(
+    name: str, data_dir: str | Path, *, overwrite: bool = False, **options: Any
+) -> list[DatasetSpec]:
+    """Builds a dataset, or all configs of one, unless it is there already.
+
+    Args:
+      name: "moving_figures", "moving_figures/CONFIG" or "video_folder".
+      data_dir: folder of all datasets.
+      overwrite: build anew; what is there is replaced when the new dataset is complete.
+      **options: for video_folder the fields of its `VideoFolderConfig`.
+
+    Returns:
+      The specs of the datasets named.
+
+    Raises:
+      DataError: an unknown name, unusable input, too many unreadable videos, or a dataset that was
+        built with other options is there and `overwrite` is not given. Nothing half-built stays.
+    """
+    data_dir = Path(data_dir).expanduser()
+    return [_build(job, data_dir, overwrite) for job in jobs(name, options)]
+
+
+def ensure_dataset(name: str, data_dir: str | Path) -> DatasetSpec:
+    """The spec of a dataset; `moving_figures/CONFIG` is generated where it is not there yet.
+
+    Raises:
+      DataError: the dataset is not there; the message names the command that builds it.
+    """
+    data_dir = Path(data_dir).expanduser()
+    builder, _, config = name.partition("/")
+    if builder == "moving_figures" and ":" not in config:
+        found = jobs(name, {})
+        if len(found) > 1:
+            raise DataError(f"'{name}' is several datasets: {', '.join(job.name for job in found)}")
+        if not _is_complete(data_dir / found[0].name / found[0].version):
+            return _build(found[0], data_dir, overwrite=False)
+    return load_spec(name, data_dir)
+
+
+def _build(job: Job, data_dir: Path, overwrite: bool) -> DatasetSpec:
+    folder = data_dir / job.name
+    final = folder / job.version
+    with build_lock(folder):
+        if not overwrite and _is_complete(final):
+            _check_same_options(job, final)
+            _say(f"{job.name} is in {final} already; nothing to do")
+        else:
+            _write(job, folder, final)
+    return load_spec(job.name, data_dir)
+
+
+def _write(job: Job, folder: Path, final: Path) -> None:
+    with staging(folder, job.version) as scratch, _quiet_tfds():
+        builder = job.make(scratch)
+        _say(f"building {job.name} in {final}")
+        builder.download_and_prepare(
+            file_format="array_record",
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+        )
+        publish(Path(builder.data_dir), final)
+    if (final / REPORT_FILE).is_file():
+        _say(BuildReport.load(final).summary())
+    size = sum(path.stat().st_size for path in final.iterdir())
+    _say(f"{job.name} is in {final}, {size / 2**20:.1f} MiB")
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """TFDS announces the scratch folder as if the dataset stayed there, and every custom config."""
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / "dataset_info.json").is_file()
+
+
+def _check_same_options(job: Job, final: Path) -> None:
+    if not (final / REPORT_FILE).is_file():
+        return
+    built = BuildReport.load(final).options
+    differ = [
+        f"  {key}: there {built.get(key)!r}, asked for {job.options.get(key)!r}"
+        for key in sorted({*built, *job.options})
+        if built.get(key) != job.options.get(key)
+    ]
+    if differ:
+        raise DataError(
+            "\n".join(
+                [
+                    f"{job.name} is in {final} already, built with other options:",
+                    *differ,
+                    "--overwrite replaces it; --name=... builds a second one beside it",
+                ]
+            )
+        )
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _split_values(text: str) -> dict[str, str]:
+    pairs = [part.rpartition(":") for part in text.split(",") if part.strip()]
+    if any(not colon for _, colon, _ in pairs):
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form VALUE:SPLIT,VALUE:SPLIT")
+    return {value.strip(): split.strip() for value, _, split in pairs}
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m input_pipeline.build",
+        description="Builds a dataset in TFDS format below a data folder.",
+        argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=(
+            "example:\n  python -m input_pipeline.build video_folder --source=clips --data_dir=data"
+            " \\\n    --attributes=gender,face --group=film"
+        ),
+    )
+    add = parser.add_argument
+    add("dataset", metavar="NAME", help=f"{', '.join(BUILDERS)}, or BUILDER/CONFIG")
+    add("--data_dir", required=True, metavar="DIR", help="folder of all datasets")
+    add("--overwrite", action="store_true", default=False, help="build anew, replace what is there")
+    folder = parser.add_argument_group("video_folder")
+    add = folder.add_argument
+    add("--source", type=Path, metavar="DIR", help="folder of the videos")
+    add("--name", help="the dataset becomes video_folder/NAME (default: the folder's name)")
+    add("--labels", type=Path, metavar="FILE", help="table of labels (default: SOURCE/labels.csv)")
+    add("--attributes", type=_names, metavar="A,B,...", help="columns of private attributes")
+    add("--group", metavar="COLUMN", help="film or person that may not stand in two splits")
+    add("--split", metavar="COLUMN", help="column of the splits (default: split)")
+    add(
+        "--split_values",
+        type=_split_values,
+        metavar="VALUE:SPLIT,...",
+        help="what its cells mean, e.g. T1:train,T2:validation",
+    )
+    add("--short_side", type=int, metavar="PIXELS", help="of the stored frames (default: 240)")
+    add("--quality", type=int, help="of their JPEGs, 1 to 100 (default: 95)")
+    add("--max_bad_share", type=float, metavar="SHARE", help="of unreadable videos (default: 0.01)")
+    add("--workers", type=int, metavar="N", help="threads that decode (default: one for each core)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0, or 2 for unusable input."""
+    arguments = vars(_parser().parse_args(argv))
+    try:
+        build_dataset(arguments.pop("dataset"), arguments.pop("data_dir"), **arguments)
+    except DataError as error:
+        _say(str(error))
+        return 2
+    except OSError as error:
+        _say(f"the dataset could not be written: {error}")
+        return 2
+    except KeyboardInterrupt:
+        _say("interrupted; nothing half-built was left behind")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

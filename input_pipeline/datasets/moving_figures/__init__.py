@@ -1,0 +1,1 @@
+"""The embedded dataset: generated people with private attributes who perform actions."""

@@ -1,0 +1,164 @@
+"""The people of moving_figures: their private attributes and how these look and move."""
+
+import dataclasses
+
+import numpy as np
+
+from input_pipeline.datasets.moving_figures.colours import hsv
+from input_pipeline.datasets.moving_figures.figures import Looks
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """A world of its own: which actions are done, what is labelled, how often traits occur.
+
+    Attributes:
+      code: first letter of its subjects' ids and part of their seeds.
+      manifolds: rows of `actions.MANIFOLDS`; each gives two actions.
+      attributes: labelled traits in column order.
+      prevalence: trait -> share of the subjects that have it; those left out never occur.
+      background: row of `scenes.BACKGROUNDS`.
+    """
+
+    code: str
+    manifolds: tuple[str, ...]
+    attributes: tuple[str, ...]
+    prevalence: dict[str, float]
+    background: str
+
+
+# What a 1 means is written in README.md, beside the prevalence.
+DOMAINS = {
+    "a": Domain(
+        code="a",
+        manifolds=("one_arm_wave", "two_arm_wave", "squat", "clap"),
+        attributes=(
+            "skin",
+            "glasses",
+            "stripes",
+            "warm_clothes",
+            "long_hair",
+            "broad_build",
+            "second_person",
+            "large_motion",
+        ),
+        prevalence={
+            "skin": 0.5,
+            "glasses": 0.35,
+            "stripes": 0.3,
+            "warm_clothes": 0.4,
+            "long_hair": 0.45,
+            "broad_build": 0.3,
+            "second_person": 0.2,
+            "large_motion": 0.4,
+            "fair_hair": 0.3,
+        },
+        background="room",
+    ),
+    "b": Domain(
+        code="b",
+        manifolds=("march", "side_bend", "kick", "hand_roll"),
+        attributes=("fair_hair", "hat", "beard", "bag", "bare_legs", "light_trousers"),
+        prevalence={
+            "fair_hair": 0.5,
+            "hat": 0.3,
+            "beard": 0.35,
+            "bag": 0.3,
+            "bare_legs": 0.45,
+            "light_trousers": 0.4,
+            "skin": 0.5,
+            "warm_clothes": 0.4,
+            "long_hair": 0.3,
+            "broad_build": 0.3,
+            "large_motion": 0.5,
+        },
+        background="street",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A person.
+
+    Attributes:
+      looks: what is drawn.
+      amplitude: how far this person moves, 1 for a large motion.
+      companion: looks of the person who always stands by, or None.
+      companion_side: -1 left or 1 right, before mirroring.
+    """
+
+    looks: Looks
+    amplitude: float
+    companion: Looks | None
+    companion_side: float
+
+
+def draw_traits(
+    rng: np.random.Generator, prevalence: dict[str, float], subjects: int
+) -> list[dict[str, bool]]:
+    """The traits of every subject of a split.
+
+    Each trait is held by its share of the subjects to the nearest whole number, and is dealt out
+    independently of the others: small splits have the stated prevalence too.
+    """
+    columns = {
+        trait: rng.permutation(subjects) < round(share * subjects)
+        for trait, share in prevalence.items()
+    }
+    return [{trait: bool(column[i]) for trait, column in columns.items()} for i in range(subjects)]
+
+
+def draw_subject(rng: np.random.Generator, traits: dict[str, bool]) -> Subject:
+    """Draws a person who has the given traits (those left out are absent)."""
+    looks = _draw_looks(rng, traits)
+    bystander = {trait: bool(rng.random() < 0.5) for trait in ("skin", "warm_clothes", "fair_hair")}
+    companion = _draw_looks(rng, bystander)
+    side = float(rng.choice([-1.0, 1.0]))
+    low, high = (0.9, 1.05) if traits.get("large_motion") else (0.5, 0.65)
+    return Subject(
+        looks=looks,
+        amplitude=rng.uniform(low, high),
+        companion=companion if traits.get("second_person") else None,
+        companion_side=side,
+    )
+
+
+def _draw_looks(rng: np.random.Generator, traits: dict[str, bool]) -> Looks:
+    """Colours and measures vary within their class from person to person."""
+
+    def has(trait: str) -> bool:
+        return traits.get(trait, False)
+
+    skin = (
+        hsv(rng.uniform(0.04, 0.07), rng.uniform(0.5, 0.6), rng.uniform(0.36, 0.5))
+        if has("skin")
+        else hsv(rng.uniform(0.04, 0.08), rng.uniform(0.2, 0.38), rng.uniform(0.85, 0.98))
+    )
+    hair = (
+        hsv(rng.uniform(0.08, 0.14), rng.uniform(0.4, 0.7), rng.uniform(0.65, 0.85))
+        if has("fair_hair")
+        else hsv(rng.uniform(0.0, 0.1), rng.uniform(0.2, 0.6), rng.uniform(0.08, 0.25))
+    )
+    hue = rng.uniform(-0.05, 0.13) if has("warm_clothes") else rng.uniform(0.36, 0.68)
+    shirt = hsv(hue, rng.uniform(0.5, 0.85), rng.uniform(0.6, 0.9))
+    brightness = rng.uniform(0.7, 0.9) if has("light_trousers") else rng.uniform(0.2, 0.42)
+    trousers = hsv(rng.uniform(), rng.uniform(0.05, 0.35), brightness)
+    broad = has("broad_build")
+    return Looks(
+        skin=skin,
+        hair=hair,
+        shirt=shirt,
+        stripe=hsv(rng.uniform(), rng.uniform(0.0, 0.12), 0.97) if has("stripes") else None,
+        trousers=trousers,
+        accent=hsv(rng.uniform(), rng.uniform(0.5, 0.9), rng.uniform(0.35, 0.9)),
+        shoulder=rng.uniform(0.15, 0.165) if broad else rng.uniform(0.1, 0.115),
+        trunk=rng.uniform(0.135, 0.15) if broad else rng.uniform(0.085, 0.1),
+        limb=rng.uniform(0.045, 0.052) if broad else rng.uniform(0.034, 0.04),
+        long_hair=has("long_hair"),
+        glasses=has("glasses"),
+        hat=has("hat"),
+        beard=has("beard"),
+        bag=has("bag"),
+        bare_legs=has("bare_legs"),
+    )

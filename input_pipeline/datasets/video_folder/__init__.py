@@ -1,0 +1,1 @@
+"""The TFDS builder for any folder of videos with a table of labels."""

@@ -1,0 +1,124 @@
+"""What a dataset has: the TFDS features that all builders write, and the spec read from disk."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from input_pipeline.errors import DataError
+
+UNKNOWN = -1  # the value of an attribute that nobody labelled: masked in losses and metrics
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """A prepared dataset on disk.
+
+    Attributes:
+      name: TFDS name with its config, as a run's config names it, e.g. "moving_figures/videos".
+      path: folder with `dataset_info.json` and the array_record shards.
+      kind: "video" (records have frames and an action) or "image" (one image, no action).
+      actions: class names in label order; empty for images.
+      attributes: names of the private attributes in column order.
+      split_sizes: number of records per split.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    actions: tuple[str, ...]
+    attributes: tuple[str, ...]
+    split_sizes: dict[str, int]
+
+    @property
+    def test_split(self) -> str:
+        """The split that results are reported on: "validation" where there is no test split."""
+        return "test" if self.split_sizes.get("test") else "validation"
+
+
+def video_features(actions: Sequence[str], attributes: Sequence[str]) -> tfds.features.FeaturesDict:
+    """Features of one video: JPEG frames (RGB), action, attributes in {0, 1, UNKNOWN}, origin.
+
+    `metadata` is a JSON object of whatever else is known of the video.
+    """
+    return tfds.features.FeaturesDict(
+        {
+            "frames": tfds.features.Sequence(_jpeg()),
+            "action": tfds.features.ClassLabel(names=list(actions)),
+            "attributes": tfds.features.Tensor(shape=(len(attributes),), dtype=np.int32),
+            "id": tfds.features.Text(),
+            "group": tfds.features.Text(),
+            "fps": tfds.features.Scalar(np.float32),
+            "source_height": tfds.features.Scalar(np.int32),
+            "source_width": tfds.features.Scalar(np.int32),
+            "metadata": tfds.features.Text(),
+        }
+    )
+
+
+def image_features(attributes: Sequence[str]) -> tfds.features.FeaturesDict:
+    """Features of one still image: the JPEG (RGB), attributes in {0, 1, UNKNOWN}, origin."""
+    return tfds.features.FeaturesDict(
+        {
+            "image": _jpeg(),
+            "attributes": tfds.features.Tensor(shape=(len(attributes),), dtype=np.int32),
+            "id": tfds.features.Text(),
+            "group": tfds.features.Text(),
+            "metadata": tfds.features.Text(),
+        }
+    )
+
+
+def spec_metadata(attributes: Sequence[str]) -> tfds.core.MetadataDict:
+    """What a builder stores beside its features so that `load_spec` can name the columns."""
+    return tfds.core.MetadataDict({"attributes": list(attributes)})
+
+
+def load_spec(name: str, data_dir: str | Path) -> DatasetSpec:
+    """Reads the spec of the dataset `name` ("builder/config[:version]") below `data_dir`.
+
+    Raises:
+      DataError: nothing complete is there; the message names the build command.
+    """
+    path = dataset_path(name, data_dir)
+    info_file = path / "dataset_info.json" if path else None
+    if path is None or info_file is None or not info_file.is_file():
+        raise DataError(_missing_message(name, Path(data_dir)))
+    info = tfds.builder_from_directory(path).info
+    return DatasetSpec(
+        name=name,
+        path=path,
+        kind="video" if "frames" in info.features else "image",
+        actions=tuple(info.features["action"].names) if "action" in info.features else (),
+        attributes=tuple(json.loads((path / "metadata.json").read_text())["attributes"]),
+        split_sizes={split: info.splits[split].num_examples for split in info.splits},
+    )
+
+
+def dataset_path(name: str, data_dir: str | Path) -> Path | None:
+    """The folder of the newest prepared version of `name`, or None where there is none."""
+    base, _, version = name.partition(":")
+    root = Path(data_dir).expanduser() / base
+    if version:
+        return root / version if (root / version).is_dir() else None
+    found = [path for path in root.glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+    return max(found, key=lambda path: tuple(map(int, path.name.split("."))), default=None)
+
+
+def _jpeg() -> tfds.features.Image:
+    return tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
+
+
+def _missing_message(name: str, data_dir: Path) -> str:
+    builder, _, config = name.partition(":")[0].partition("/")
+    source = "" if builder == "moving_figures" else " --source=DIR"
+    flag = f" --name={config}" if builder == "video_folder" and config else ""
+    return (
+        f"The dataset '{name}' is not (completely) below {data_dir}. Build it with: "
+        f"python -m input_pipeline.build {builder}{source}{flag} --data_dir={data_dir}"
+    )
