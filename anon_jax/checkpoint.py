@@ -13,25 +13,19 @@ from anon_jax.state import NetState, TrainState
 
 
 class Checkpointer:
-    """Saves and restores below one folder; keeps the latest checkpoint and the best one.
+    """Saves and restores below one folder; keeps the latest checkpoint, and of `scored` the best.
 
     A save is atomic: a kill in the middle of it leaves the former checkpoint as the latest.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, *, scored: bool = False):
         self.directory = directory.absolute()
+        policies: list[Any] = [checkpoint_managers.LatestN(1)]
+        if scored:
+            policies.append(checkpoint_managers.BestN(get_metric_fn=_score, n=1))
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                [
-                    checkpoint_managers.LatestN(1),
-                    checkpoint_managers.BestN(
-                        get_metric_fn=lambda metrics: metrics["score"],
-                        n=1,
-                        keep_checkpoints_without_metrics=False,
-                    ),
-                ]
-            ),
-            best_fn=lambda metrics: metrics["score"],
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            best_fn=_score if scored else None,
             cleanup_tmp_directories=True,
             # The step that follows a save reuses the state's memory, so the save has to be over.
             enable_async_checkpointing=False,
@@ -106,6 +100,10 @@ class Checkpointer:
     def close(self) -> None:
         """Frees the manager's threads."""
         self._manager.close()
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]
 
 
 def _abstract(tree: Any) -> Any:

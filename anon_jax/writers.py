@@ -14,8 +14,8 @@ class MetricWriter:
     """Appends one line {"step", metric: value} at a time to DIR/NAME.jsonl, and to TensorBoard."""
 
     def __init__(self, directory: Path, name: str):
-        directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / f"{name}.jsonl"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._tensorboard_dir = directory / "tensorboard" / name
         self._tensorboard: SummaryWriter | None = None
 

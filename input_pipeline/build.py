@@ -19,12 +19,12 @@ from input_pipeline.specs import DatasetSpec, load_spec
 
 
 def build_dataset(
-    name: str, data_dir: str | Path, *, overwrite: bool = False, **options: Any
+    dataset: str, data_dir: str | Path, *, overwrite: bool = False, **options: Any
 ) -> list[DatasetSpec]:
     """Builds a dataset, or all configs of one, unless it is there already.
 
     Args:
-      name: "moving_figures", "moving_figures/CONFIG" or "video_folder".
+      dataset: "moving_figures", "moving_figures/CONFIG" or "video_folder".
       data_dir: folder of all datasets.
       overwrite: build anew; what is there is replaced when the new dataset is complete.
       **options: for video_folder the fields of its `VideoFolderConfig`.
@@ -37,7 +37,7 @@ def build_dataset(
         built with other options is there and `overwrite` is not given. Nothing half-built stays.
     """
     data_dir = Path(data_dir).expanduser()
-    return [_build(job, data_dir, overwrite) for job in jobs(name, options)]
+    return [_build(job, data_dir, overwrite) for job in jobs(dataset, options)]
 
 
 def ensure_dataset(name: str, data_dir: str | Path) -> DatasetSpec:

@@ -61,6 +61,8 @@ class RecordSource:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Record:
+        if not 0 <= index < len(self):  # also what ends a plain `for` over the source
+            raise IndexError(f"record {index} of {self!r}")
         feature = tf_example_pb2.Example.FromString(self._source[index]).features.feature
         still = "image" in feature
         return Record(

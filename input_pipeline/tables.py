@@ -69,6 +69,8 @@ def problem_list(path: Path, problems: Sequence[str]) -> str:
 
 def _header(path: Path, cells: Sequence[str]) -> list[str]:
     names = [name.strip() for name in cells]
+    if not any(names):
+        raise DataError(f"{path}: line 1: is empty; the names of the columns belong there")
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: line 1: two columns have the same name: {', '.join(twice)}")

@@ -207,10 +207,11 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
     """The first stream of moving pictures, ready to decode; the cover of a song is none."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        kinds = sorted({stream.type for stream in container.streams})
+        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
         raise DataError(
-            f"{path}: has no video stream, only: {', '.join(kinds) or 'nothing'}. "
-            "List files with pictures"
+            f"{path}: has no video stream, only: {kinds}"
+            if kinds
+            else f"{path}: holds nothing that can be read (damaged or cut short)"
         )
     stream = streams[0]
     if stream.width * stream.height > MAX_PIXELS:

@@ -6,12 +6,14 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.writer import ExampleWriter
+from tensorflow_datasets.proto import tf_example_pb2
 
 from input_pipeline.build_report import MAX_LISTED, BuildReport
 from input_pipeline.encoding import EncodedVideo, encode_videos
@@ -21,8 +23,24 @@ from input_pipeline.specs import spec_metadata, video_features
 
 # A shard closes at either limit. TFDS holds one shard's JPEGs in memory while it writes it, and
 # JPEGs are about ten times as large as the video that they come from.
-SHARD_VIDEOS = 128
+SHARD_VIDEOS = 64
 SHARD_SOURCE_BYTES = 32 * 2**20
+
+
+class SameBytesWriter(ExampleWriter):
+    """Writes records whose bytes are the same in every build.
+
+    TFDS serialises the features of a record, a protocol buffer map, in an order that changes from
+    process to process.
+    """
+
+    def write(self, path: Path, examples: Iterable[tuple[Any, bytes]]) -> None:
+        """Writes the (key, serialised example) pairs of one shard."""
+        parse = tf_example_pb2.Example.FromString
+        super().write(
+            path,
+            ((key, parse(data).SerializeToString(deterministic=True)) for key, data in examples),
+        )
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -138,6 +156,9 @@ class VideoBuilder(tfds.core.ShardBasedBuilder):
             if result.info.num_damaged:
                 self.report.damaged_frames[entry.id] = result.info.num_damaged
             yield entry.id, _example(entry, result)
+
+    def _example_writer(self) -> ExampleWriter:
+        return SameBytesWriter(self.info.file_format)
 
     def _download_and_prepare(
         self,

@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 from anon_jax.models.layers import (
     Conv,
     Norm,
+    UpsampleConv,
     batch_norm,
     check_input,
     choose,
     max_pool,
-    upsample_nearest,
 )
 from anon_jax.models.resnet import BasicBlock
 
@@ -37,13 +37,11 @@ class DecoderBlock(nn.Module):
         self, x: Float[Array, "n h w cin"], skips: Sequence[Float[Array, "n 2*h 2*w _"]]
     ) -> Float[Array, "n 2*h 2*w features"]:
         """Map x and the skips, of twice its height and width, to the skips' resolution."""
+        y = UpsampleConv(self.features, self.dtype, name="conv1")(x, skips)
+        y = nn.relu(self.norm(name="bn1")(y))
         init = nn.initializers.he_uniform()
-        y = jnp.concatenate([upsample_nearest(x), *skips], axis=-1)
-        for index in (1, 2):
-            name = f"conv{index}"
-            y = Conv(self.features, (3, 3), kernel_init=init, dtype=self.dtype, name=name)(y)
-            y = nn.relu(self.norm(name=f"bn{index}")(y))
-        return y
+        y = Conv(self.features, (3, 3), kernel_init=init, dtype=self.dtype, name="conv2")(y)
+        return nn.relu(self.norm(name="bn2")(y))
 
 
 class UNetPlusPlus(nn.Module):

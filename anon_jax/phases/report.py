@@ -1,6 +1,7 @@
 """Phase "report": collects what the evaluations found into results.json and report/."""
 
 import importlib.metadata
+import math
 import platform
 
 from anon_jax.metrics import normalised_leakage
@@ -38,9 +39,9 @@ def _add_normalised_leakage(methods: dict) -> None:
     for result in methods.values():
         if raw and "privacy" in result:
             privacy = result["privacy"]
-            privacy["normalised_leakage"] = normalised_leakage(
-                privacy["cmap"], privacy["chance_cmap"], raw["cmap"]
-            )
+            leakage = normalised_leakage(privacy["cmap"], privacy["chance_cmap"], raw["cmap"])
+            # None where the raw classifier is not above chance: there was nothing to leak.
+            privacy["normalised_leakage"] = None if math.isnan(leakage) else leakage
 
 
 def _summary(run: setup.Run) -> dict[str, float]:

@@ -171,7 +171,7 @@ def fit_phase(
         validate=validate,
         name_records=lambda indices: name_records(indices, sources),
     )
-    checkpointer = Checkpointer(checkpoint_dir(run, name))
+    checkpointer = Checkpointer(checkpoint_dir(run, name), scored=return_best)
     try:
         last = fit(
             state,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-UPPER_ARM = 0.15
-FOREARM = 0.15
+UPPER_ARM = 0.17
+FOREARM = 0.18
 THIGH = 0.19
 SHIN = 0.19
 SHOULDER_HEIGHT = 0.26  # above the hips
@@ -143,15 +143,17 @@ def squat(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
     return skeleton(shoulder, (akimbo, akimbo), (bent, bent))
 
 
-def clap(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """Both hands, in front of the chest, part and meet by about their own width: a fine motion.
+def drum(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
+    """Both hands, close together before the chest, beat up and down in turn: a fine motion.
 
-    Nothing else moves and the hands move against each other, so a coarse picture stays the same.
+    A hand moves by less than its own size while the other one moves against it and the rest of
+    the body is still, so that the picture's means over coarse cells hardly change.
     """
-    gap = 0.075 + 0.04 * amplitude * np.sin(2 * np.pi * phase)
+    beat = (0.03 + 0.018 * amplitude) * np.sin(2 * np.pi * phase)
+    gap = np.full_like(phase, 0.058)
     rest = np.zeros_like(phase)
-    hold = reach(shoulder, gap, rest - 0.09)
-    return skeleton(shoulder, (hold, hold), (_standing(rest), _standing(rest)))
+    arms = (reach(shoulder, gap, beat - 0.03), reach(shoulder, gap, -beat - 0.03))
+    return skeleton(shoulder, arms, (_standing(rest), _standing(rest)))
 
 
 def march(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
@@ -180,7 +182,7 @@ def kick(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
 
 
 def hand_roll(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """Both hands roll around each other in front of the chest: a fine motion, as `clap` is.
+    """Both hands roll around each other in front of the chest: a fine motion, as `drum` is.
 
     A cycle is half a turn, after which the two hands have changed places.
     """
@@ -214,7 +216,7 @@ MANIFOLDS = {
     "one_arm_wave": Manifold(one_arm_wave),
     "two_arm_wave": Manifold(two_arm_wave),
     "squat": Manifold(squat),
-    "clap": Manifold(clap),
+    "drum": Manifold(drum, mirrors_itself=False),
     "march": Manifold(march, mirrors_itself=False),
     "side_bend": Manifold(side_bend),
     "kick": Manifold(kick),

@@ -40,7 +40,7 @@ def sample_scene(rng: np.random.Generator, frames: int, background: str) -> Scen
     """Draws a scene; `background` names a row of BACKGROUNDS."""
     return Scene(
         background=BACKGROUNDS[background](rng),
-        x=rng.uniform(0.42, 0.58),
+        x=rng.uniform(0.45, 0.55),
         floor=rng.uniform(0.93, 0.98),
         scale=rng.uniform(0.84, 0.93),
         sway=_sample_sway(rng, frames),
@@ -54,19 +54,19 @@ def _sample_sway(rng: np.random.Generator, frames: int) -> Float[np.ndarray, "ti
     """A camera held by hand: two slow waves per axis, in the band of the actions' tempi."""
     time = np.arange(frames)[:, None, None] / 16
     cycles, start = rng.uniform(0.3, 2.2, (2, 2)), rng.uniform(0, 1, (2, 2))
-    strength = rng.uniform(0.0, 0.014, (2, 2)) * (1.0, 0.7)
+    strength = rng.uniform(0.0, 0.006, (2, 2)) * (1.0, 0.7)
     return (strength * np.sin(2 * np.pi * (cycles * time + start))).sum(1)
 
 
 def room(rng: np.random.Generator) -> Background:
     """An indoor wall with a gradient, a floor, a soft texture and sometimes a door."""
-    wall = hsv(rng.uniform(), rng.uniform(0.05, 0.35), rng.uniform(0.3, 0.9))
-    ground = hsv(rng.uniform(), rng.uniform(0.05, 0.4), rng.uniform(0.25, 0.7))
-    slope = rng.uniform(-0.3, 0.3, 2)
+    wall = hsv(rng.uniform(), rng.uniform(0.02, 0.2), rng.uniform(0.75, 0.98))
+    ground = hsv(rng.uniform(), rng.uniform(0.05, 0.3), rng.uniform(0.5, 0.8))
+    slope = rng.uniform(-0.2, 0.2, 2)
     horizon = rng.uniform(0.65, 0.9)
     waves, start = rng.uniform(-18, 18, (3, 2)), rng.uniform(0, 2 * np.pi, 3)
-    strength = rng.uniform(0, 0.05, 3)
-    door = rng.uniform(-0.4, 1.2), rng.uniform(0.12, 0.3), rng.uniform(0.55, 0.8)
+    strength = rng.uniform(0, 0.03, 3)
+    door = rng.uniform(-0.4, 1.2), rng.uniform(0.12, 0.3), rng.uniform(0.75, 0.9)
 
     def paint(x: np.ndarray, y: np.ndarray) -> Pixels:
         shade = 1 + slope[0] * (x - 0.5) + slope[1] * (y - 0.5)

@@ -31,7 +31,7 @@ class Domain:
 DOMAINS = {
     "a": Domain(
         code="a",
-        manifolds=("one_arm_wave", "two_arm_wave", "squat", "clap"),
+        manifolds=("one_arm_wave", "two_arm_wave", "squat", "drum"),
         attributes=(
             "skin",
             "glasses",
@@ -115,7 +115,7 @@ def draw_subject(rng: np.random.Generator, traits: dict[str, bool]) -> Subject:
     bystander = {trait: bool(rng.random() < 0.5) for trait in ("skin", "warm_clothes", "fair_hair")}
     companion = _draw_looks(rng, bystander)
     side = float(rng.choice([-1.0, 1.0]))
-    low, high = (0.9, 1.05) if traits.get("large_motion") else (0.5, 0.65)
+    low, high = (0.92, 1.05) if traits.get("large_motion") else (0.56, 0.69)
     return Subject(
         looks=looks,
         amplitude=rng.uniform(low, high),
@@ -141,7 +141,7 @@ def _draw_looks(rng: np.random.Generator, traits: dict[str, bool]) -> Looks:
         else hsv(rng.uniform(0.0, 0.1), rng.uniform(0.2, 0.6), rng.uniform(0.08, 0.25))
     )
     hue = rng.uniform(-0.05, 0.13) if has("warm_clothes") else rng.uniform(0.36, 0.68)
-    shirt = hsv(hue, rng.uniform(0.5, 0.85), rng.uniform(0.6, 0.9))
+    shirt = hsv(hue, rng.uniform(0.65, 0.9), rng.uniform(0.45, 0.75))
     brightness = rng.uniform(0.7, 0.9) if has("light_trousers") else rng.uniform(0.2, 0.42)
     trousers = hsv(rng.uniform(), rng.uniform(0.05, 0.35), brightness)
     broad = has("broad_build")
@@ -154,7 +154,7 @@ def _draw_looks(rng: np.random.Generator, traits: dict[str, bool]) -> Looks:
         accent=hsv(rng.uniform(), rng.uniform(0.5, 0.9), rng.uniform(0.35, 0.9)),
         shoulder=rng.uniform(0.15, 0.165) if broad else rng.uniform(0.1, 0.115),
         trunk=rng.uniform(0.135, 0.15) if broad else rng.uniform(0.085, 0.1),
-        limb=rng.uniform(0.045, 0.052) if broad else rng.uniform(0.034, 0.04),
+        limb=rng.uniform(0.052, 0.058) if broad else rng.uniform(0.044, 0.05),
         long_hair=has("long_hair"),
         glasses=has("glasses"),
         hat=has("hat"),
