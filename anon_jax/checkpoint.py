@@ -72,7 +72,7 @@ class Checkpointer:
         target = ocp.args.StandardRestore(_abstract(state))
         return self._manager.restore(step, args=ocp.args.Composite(state=target))["state"]
 
-    def restore_net(self, name: str, like: NetState) -> NetState:
+    def restore_net(self, name: str, like: NetState, sharding: jax.sharding.Sharding) -> NetState:
         """One network of the latest checkpoint, without its optimizer, in the structure of `like`.
 
         Raises:
@@ -81,8 +81,8 @@ class Checkpointer:
         step = self.latest_step()
         if step is None:
             raise WorkdirError(self._nothing_there())
-        net = {"params": _abstract(like.params), "batch_stats": _abstract(like.batch_stats)}
-        target = {"nets": {name: net}}
+        net = {"params": like.params, "batch_stats": like.batch_stats}
+        target = {"nets": {name: _abstract(net, sharding)}}
         args = ocp.args.PyTreeRestore(
             item=target,
             partial_restore=True,
@@ -106,5 +106,7 @@ def _score(metrics: dict[str, float]) -> float:
     return metrics["score"]
 
 
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+def _abstract(tree: Any, sharding: jax.sharding.Sharding | None = None) -> Any:
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding or x.sharding), tree
+    )

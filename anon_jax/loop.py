@@ -85,6 +85,8 @@ def fit(
             if score is not None:
                 writer.write(step, {"validation/score": score})
             checkpointer.save(state, iterator, score)
+    if checkpointer.latest_step() is None:  # a phase of 0 steps: later phases start from this
+        checkpointer.save(state, iterator, loop.validate(state) if loop.validate else None)
     bar.close()
     writer.close()
     return state

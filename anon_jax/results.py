@@ -18,6 +18,11 @@ def write_result(workdir: Path, method: str, measurement: str, result: dict[str,
     write_json(workdir / "results" / method / f"{measurement}.json", result)
 
 
+def has_result(workdir: Path, method: str, measurement: str) -> bool:
+    """Whether `write_result` has been there."""
+    return (workdir / "results" / method / f"{measurement}.json").exists()
+
+
 def read_results(workdir: Path) -> dict[str, dict[str, Any]]:
     """{method: {measurement: result}} of all that was measured so far."""
     found: dict[str, dict[str, Any]] = {}

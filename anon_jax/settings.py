@@ -82,9 +82,7 @@ def claim_workdir(workdir: Path, config: ConfigDict) -> None:
             )
         return
     if workdir.exists() and any(workdir.iterdir()):
-        raise WorkdirError(
-            f"{workdir} is neither empty nor a workdir of a run; take another one"
-        )
+        raise WorkdirError(f"{workdir} is neither empty nor a workdir of a run; take another one")
     write_json(path, _jsonable(config))
 
 

@@ -38,9 +38,14 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of an array that every device of the mesh holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """A copy of the tree on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, replicated(mesh))
 
 
 def compile_step(step: Step, mesh: Mesh) -> Step:
@@ -48,8 +53,8 @@ def compile_step(step: Step, mesh: Mesh) -> Step:
 
     BatchNorm means and losses are over the global batch: the compiler adds the all-reduces.
     """
-    replicated = NamedSharding(mesh, PartitionSpec())
-    return jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
+    whole = replicated(mesh)
+    return jax.jit(step, donate_argnums=0, out_shardings=(whole, whole))
 
 
 def to_host(tree: Any) -> Any:

@@ -46,11 +46,15 @@ class Network:
 
     def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> NetState:
         """Fresh parameters for inputs of `example_shape` (batch axis included)."""
-        example = jnp.zeros(example_shape, jnp.float32)
-        variables = jax.jit(lambda k: self.module.init(k, example, train=False))(key)
-        return self.with_optimizer(
-            NetState(variables["params"], variables.get("batch_stats", {}), None)
-        )
+        return self.with_optimizer(jax.jit(self._init, static_argnums=1)(key, example_shape))
+
+    def abstract(self, example_shape: tuple[int, ...]) -> NetState:
+        """Shapes and types of what `init` returns, less the optimizer; nothing is computed."""
+        return jax.eval_shape(lambda key: self._init(key, example_shape), jax.random.key(0))
+
+    def _init(self, key: jax.Array, example_shape: tuple[int, ...]) -> NetState:
+        variables = self.module.init(key, jnp.zeros(example_shape, jnp.float32), train=False)
+        return NetState(variables["params"], variables.get("batch_stats", {}))
 
     def with_optimizer(self, net: NetState) -> NetState:
         """The same network with a fresh optimizer state (none where there is no optax chain)."""

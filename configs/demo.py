@@ -27,7 +27,8 @@ def get_config() -> ConfigDict:
     config.networks.anonymizer = "unetpp_tiny"
     config.networks.action = "i3d_tiny"
     config.networks.privacy = "resnet_tiny"
-    config.networks.dropout = 0.2
+    config.networks.motion_input = True
+    config.networks.dropout = 0.0
     config.reconstruct.epochs = 2.0
     config.reconstruct.batch_size = 64
     config.reconstruct.optimizer.schedule = "cosine"
@@ -46,7 +47,7 @@ def get_config() -> ConfigDict:
     config.evaluate_action.epochs = 5.0
     config.evaluate_action.batch_size = 24
     config.evaluate_action.validate_every = 1.0
-    config.evaluate_action.optimizer.learning_rate = 2e-3
+    config.evaluate_action.optimizer.learning_rate = 4e-3
     config.evaluate_action.optimizer.warmup_epochs = 0.5
     config.evaluate_privacy.source = "videos"
     config.evaluate_privacy.epochs = 10.0

@@ -33,7 +33,9 @@ RATES = {"anonymizer": 1e-3, "action": 2e-3, "privacy": 3e-3}
 def networks() -> dict[str, Network]:
     modules = {
         # One stage each: compiling takes most of a test's time.
-        "anonymizer": build_model("unetpp_tiny", stage_sizes=(1,), width=4, decoder_channels=(4, 4)),
+        "anonymizer": build_model(
+            "unetpp_tiny", stage_sizes=(1,), width=4, decoder_channels=(4, 4)
+        ),
         "action": build_model("i3d_tiny", num_classes=ACTIONS, dropout_rate=0.0, **SMALL_3D),
         "privacy": build_model("resnet_tiny", head="projection", projection_dim=8, **SMALL),
     }
@@ -50,7 +52,7 @@ def initial_state() -> TrainState:
         "action": (1, FRAMES, SIDE, SIDE, 3),
         "privacy": (1, SIDE, SIDE, 3),
     }
-    keys = dict(zip(shapes, jax.random.split(jax.random.key(7), 3), strict=True))
+    keys = dict(zip(shapes, jax.random.split(jax.random.key(7, impl="rbg"), 3), strict=True))
     return new_state({n: net.init(keys[n], shapes[n]) for n, net in networks().items()})
 
 
@@ -103,7 +105,7 @@ def attribute_networks() -> dict[str, Network]:
 
 
 def attribute_state() -> TrainState:
-    net = attribute_networks()["privacy"].init(jax.random.key(1), (1, SIDE, SIDE, 3))
+    net = attribute_networks()["privacy"].init(jax.random.key(1, impl="rbg"), (1, SIDE, SIDE, 3))
     return initial_state().replace(nets={**initial_state().nets, "privacy": net})
 
 

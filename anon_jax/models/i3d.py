@@ -30,7 +30,7 @@ class Bottleneck3D(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n t h w cin"]) -> Float[Array, "n t oh ow 4*width"]:
+    def __call__(self, x: Float[Array, "n t h w cin"]) -> Float[Array, "n t oh ow cout"]:
         """Map [n, t, h, w, cin] to [n, t, ceil(h / stride), ceil(w / stride), 4 * width]."""
         strides = (1, self.stride, self.stride)
         out = 4 * self.width

@@ -32,7 +32,7 @@ class BasicBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w cin"]) -> Float[Array, "n oh ow width"]:
+    def __call__(self, x: Float[Array, "n h w cin"]) -> Float[Array, "n oh ow cout"]:
         """Map [n, h, w, cin] to [n, ceil(h / stride), ceil(w / stride), width]."""
         strides = (self.stride, self.stride)
         y = Conv(self.width, (3, 3), strides, dtype=self.dtype, name="conv1")(x)
@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n h w cin"]) -> Float[Array, "n oh ow 4*width"]:
+    def __call__(self, x: Float[Array, "n h w cin"]) -> Float[Array, "n oh ow cout"]:
         """Map [n, h, w, cin] to [n, ceil(h / stride), ceil(w / stride), 4 * width]."""
         strides = (self.stride, self.stride)
         y = Conv(self.width, (1, 1), dtype=self.dtype, name="conv1")(x)

@@ -37,8 +37,7 @@ def run(run: setup.Run) -> None:
         "clip": RecordSource(run.videos, "train"),
         "image": RecordSource(run.images, "train"),
     }
-    per_epoch = setup.steps_per_epoch(sources["clip"], phase.batch_clips)
-    num_steps = round(phase.epochs * per_epoch)
+    num_steps, per_epoch = setup.length(phase, sources["clip"])
     networks = _networks(run, num_steps, per_epoch)
     stream = zip_streams(
         {

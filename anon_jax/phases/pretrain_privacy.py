@@ -13,8 +13,7 @@ def run(run: setup.Run) -> None:
     """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4) and leaves its checkpoint."""
     phase = run.config.pretrain_privacy
     source = RecordSource(run.images, "train")
-    per_epoch = setup.steps_per_epoch(source, phase.batch_size)
-    num_steps = round(phase.epochs * per_epoch)
+    num_steps, per_epoch = setup.length(phase, source)
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
     network = Network(setup.privacy_module(run), tx)
     step = make_contrastive_step(

@@ -14,8 +14,7 @@ def run(run: setup.Run) -> None:
     phase = run.config.reconstruct
     specs = {spec.name: spec for spec in (run.videos, run.images)}
     source = PooledSource([RecordSource(spec, "train") for spec in specs.values()])
-    per_epoch = setup.steps_per_epoch(source, phase.batch_size)
-    num_steps = round(phase.epochs * per_epoch)
+    num_steps, per_epoch = setup.length(phase, source)
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
     network = Network(setup.anonymizer_module(run), tx)
     step = make_reconstruction_step({"anonymizer": network}, seed=run.seed(NAME))

@@ -18,7 +18,7 @@ from anon_jax.loop import Loop, fit
 from anon_jax.methods import Method, get_method
 from anon_jax.models import build_model
 from anon_jax.optimizers import make_optimizer
-from anon_jax.sharding import check_batch_size, make_mesh, replicate
+from anon_jax.sharding import check_batch_size, make_mesh, replicated
 from anon_jax.state import NetState, Network, TrainState
 from anon_jax.steps import Step
 from anon_jax.writers import MetricWriter
@@ -54,7 +54,8 @@ class Run:
 
     def key(self, *path: str) -> jax.Array:
         """The random key of one purpose, e.g. ("minimax", "action")."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), _number(path))
+        # "rbg" keys: the default ones make the initialisation compile four times as long on a CPU.
+        return jax.random.fold_in(jax.random.key(self.config.seed, impl="rbg"), _number(path))
 
     def seed(self, *path: str) -> int:
         """The integer seed of one purpose, for Grain and for steps."""
@@ -123,9 +124,11 @@ def optimizer(section: ConfigDict, num_steps: int, steps_per_epoch: int) -> Any:
     return make_optimizer(**section, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
 
 
-def steps_per_epoch(source: Source, batch_size: int) -> int:
-    """Batches of one pass over the source; at least 1."""
-    return max(1, len(source) // batch_size)
+def length(section: ConfigDict, source: Source) -> tuple[int, int]:
+    """Steps of a phase in all, and of one pass over its source (at least 1)."""
+    batch_size = section.batch_clips if "batch_clips" in section else section.batch_size
+    per_epoch = max(1, len(source) // batch_size)
+    return round(section.epochs * per_epoch), per_epoch
 
 
 def clip_stream(run: Run, source: Source, batch_size: int, *, name: str) -> grain.IterDataset:
@@ -198,10 +201,10 @@ def load_net(run: Run, phase: str, name: str, network: Network) -> NetState:
     Raises:
       WorkdirError: the phase has not run.
     """
-    like = dataclasses.replace(network, tx=None).init(run.key(), _SHAPES[name](run))
     checkpointer = Checkpointer(checkpoint_dir(run, phase))
     try:
-        return checkpointer.restore_net(name, replicate(like, run.mesh))
+        like = network.abstract(_SHAPES[name](run))
+        return checkpointer.restore_net(name, like, replicated(run.mesh))
     finally:
         checkpointer.close()
 

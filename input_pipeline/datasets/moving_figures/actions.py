@@ -8,194 +8,8 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
 
-UPPER_ARM = 0.17
-FOREARM = 0.18
-THIGH = 0.19
-SHIN = 0.19
-SHOULDER_HEIGHT = 0.26  # above the hips
-NECK_HEIGHT = 0.31
-HEAD_HEIGHT = 0.445  # centre of the head
-HIP_HALF_WIDTH = 0.05
-ANKLE_HEIGHT = 0.04
-
-Points = Float[np.ndarray, "time 2"]
-Phase = Float[np.ndarray, " time"]
-Limb = tuple[Points, Points]
-
-
-def bend(first: Phase, second: Phase, lengths: tuple[float, float]) -> Limb:
-    """Middle and end joint of a limb, seen from its root.
-
-    Args:
-      first, second: angles of its two segments in degrees from hanging down, outwards positive.
-      lengths: of the two segments, in body heights.
-
-    Returns:
-      Two [time, 2] arrays of (outwards, up).
-    """
-    first, second = np.deg2rad(first), np.deg2rad(second)
-    middle = lengths[0] * np.stack([np.sin(first), -np.cos(first)], axis=-1)
-    return middle, middle + lengths[1] * np.stack([np.sin(second), -np.cos(second)], axis=-1)
-
-
-def arm(upper: Phase, fore: Phase) -> Limb:
-    """Elbow and hand, seen from the shoulder; angles as in `bend`."""
-    return bend(upper, fore, (UPPER_ARM, FOREARM))
-
-
-def leg(thigh: Phase, shin: Phase) -> Limb:
-    """Knee and ankle, seen from the hip; angles as in `bend`."""
-    return bend(thigh, shin, (THIGH, SHIN))
-
-
-def reach(shoulder: float, outwards: Phase, height: Phase) -> Limb:
-    """An arm whose hand is held in front of the chest, the elbow out at the side.
-
-    Args:
-      shoulder: half the width of the shoulders.
-      outwards, height: the hand's place, from the centre line and from the shoulder's height.
-    """
-    hand = np.stack([outwards - shoulder, height], axis=-1)
-    elbow = np.broadcast_to(np.array([0.07, -0.12]), hand.shape)
-    return elbow, hand
-
-
-def skeleton(
-    shoulder: float,
-    arms: tuple[Limb, Limb],
-    legs: tuple[Limb, Limb],
-    tilt: Phase | float = 0.0,
-) -> dict[str, Points]:
-    """Places the limbs on a body that stands on its lower foot.
-
-    Args:
-      shoulder: half the width of the shoulders, in body heights.
-      arms, legs: limbs of the left and of the right side of the picture.
-      tilt: of everything above the hips, in degrees to the right of the picture.
-
-    Returns:
-      Joint name -> [time, 2] of (x to the right, y up) in body heights, origin between the feet.
-    """
-    zero = np.zeros(len(arms[0][0]))
-    pelvis = ANKLE_HEIGHT + np.maximum(-legs[0][1][:, 1], -legs[1][1][:, 1])
-    angle = np.deg2rad(zero + tilt)
-    right, up = (
-        np.stack([np.cos(angle), -np.sin(angle)], axis=-1),
-        np.stack([np.sin(angle), np.cos(angle)], axis=-1),
-    )
-    hips = np.stack([zero, pelvis], axis=-1)
-
-    def upper(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return hips + x[:, None] * right + y[:, None] * up
-
-    joints = {
-        "hips": hips,
-        "chest": upper(zero, zero + SHOULDER_HEIGHT),
-        "neck": upper(zero, zero + NECK_HEIGHT),
-        "head": upper(zero, zero + HEAD_HEIGHT),
-        "crown": upper(zero, zero + HEAD_HEIGHT + 0.1),
-    }
-    for name, side, limb_arm, limb_leg in zip(
-        ("left", "right"), (-1.0, 1.0), arms, legs, strict=True
-    ):
-        joints[f"{name}_shoulder"] = upper(zero + side * shoulder, zero + SHOULDER_HEIGHT)
-        for joint, offset in zip(("elbow", "hand"), limb_arm, strict=True):
-            joints[f"{name}_{joint}"] = upper(
-                side * (shoulder + offset[:, 0]), SHOULDER_HEIGHT + offset[:, 1]
-            )
-        joints[f"{name}_hip"] = hips + np.array([side * HIP_HALF_WIDTH, 0.0])
-        for joint, offset in zip(("knee", "ankle"), limb_leg, strict=True):
-            joints[f"{name}_{joint}"] = joints[f"{name}_hip"] + offset * np.array([side, 1.0])
-    return joints
-
-
-def stand(frames: int, shoulder: float) -> dict[str, Points]:
-    """Standing still with hanging arms."""
-    rest = np.zeros(frames)
-    hanging = arm(rest + 12, rest + 6)
-    return skeleton(shoulder, (hanging, hanging), (_standing(rest), _standing(rest)))
-
-
-def one_arm_wave(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """One arm, held up at the side, swings from the shoulder and the elbow."""
-    swing = amplitude * np.sin(2 * np.pi * phase)
-    rest = np.zeros_like(phase)
-    arms = (arm(rest + 12, rest + 6), arm(110 + 25 * swing, 150 + 55 * swing))
-    return skeleton(shoulder, arms, (_standing(rest), _standing(rest)))
-
-
-def two_arm_wave(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """Both arms, stretched out to the sides, beat up and down together."""
-    swing = amplitude * np.sin(2 * np.pi * phase)
-    wing = arm(90 + 55 * swing, 95 + 70 * swing)
-    rest = np.zeros_like(phase)
-    return skeleton(shoulder, (wing, wing), (_standing(rest), _standing(rest)))
-
-
-def squat(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """The knees bend outwards and the body goes down, hands on the hips."""
-    depth = amplitude * 0.5 * (1 + np.sin(2 * np.pi * phase))
-    bent = leg(6 + 46 * depth, 2 - 44 * depth)
-    rest = np.zeros_like(phase)
-    akimbo = arm(rest + 42, rest - 25)
-    return skeleton(shoulder, (akimbo, akimbo), (bent, bent))
-
-
-def drum(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """Both hands, close together before the chest, beat up and down in turn: a fine motion.
-
-    A hand moves by less than its own size while the other one moves against it and the rest of
-    the body is still, so that the picture's means over coarse cells hardly change.
-    """
-    beat = (0.03 + 0.018 * amplitude) * np.sin(2 * np.pi * phase)
-    gap = np.full_like(phase, 0.058)
-    rest = np.zeros_like(phase)
-    arms = (reach(shoulder, gap, beat - 0.03), reach(shoulder, gap, -beat - 0.03))
-    return skeleton(shoulder, arms, (_standing(rest), _standing(rest)))
-
-
-def march(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """Walking on the spot: the knees rise in turn, the arms swing against them."""
-    swing = amplitude * np.sin(2 * np.pi * phase)
-    left, right = np.maximum(swing, 0), np.maximum(-swing, 0)
-    legs = (leg(5 + 75 * left, 3 - 35 * left), leg(5 + 75 * right, 3 - 35 * right))
-    arms = (arm(15 + 30 * right, 10 + 70 * right), arm(15 + 30 * left, 10 + 70 * left))
-    return skeleton(shoulder, arms, legs)
-
-
-def side_bend(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """The upper body leans to one side and comes up again, one arm over the head."""
-    lean = 30 * amplitude * 0.5 * (1 + np.sin(2 * np.pi * phase))
-    rest = np.zeros_like(phase)
-    arms = (arm(rest + 150, rest + 190), arm(rest + 40, rest - 20))
-    return skeleton(shoulder, arms, (_standing(rest), _standing(rest)), tilt=lean)
-
-
-def kick(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """One straight leg is lifted out to the side and let down, the arms half raised."""
-    lift = 62 * amplitude * 0.5 * (1 + np.sin(2 * np.pi * phase))
-    rest = np.zeros_like(phase)
-    balance = arm(rest + 65, rest + 75)
-    return skeleton(shoulder, (balance, balance), (_standing(rest), leg(5 + lift, 3 + lift)))
-
-
-def hand_roll(phase: Phase, amplitude: float, shoulder: float) -> dict[str, Points]:
-    """Both hands roll around each other in front of the chest: a fine motion, as `drum` is.
-
-    A cycle is half a turn, after which the two hands have changed places.
-    """
-    radius = 0.03 + 0.035 * amplitude
-    angle = np.pi * phase
-    x, y = radius * np.cos(angle), radius * np.sin(angle)
-    arms = (reach(shoulder, x, y - 0.1), reach(shoulder, x, -y - 0.1))
-    rest = np.zeros_like(phase)
-    return skeleton(shoulder, arms, (_standing(rest), _standing(rest)))
-
-
-def _standing(rest: Phase) -> Limb:
-    return leg(rest + 6, rest + 2)
+from input_pipeline.datasets.moving_figures import poses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,25 +22,25 @@ class Manifold:
         so that even a direction of time survives a horizontal flip.
     """
 
-    pose: Callable[[Phase, float, float], dict[str, Points]]
+    pose: Callable[[poses.Phase, float, float], poses.Joints]
     mirrors_itself: bool = True
 
 
 MANIFOLDS = {
-    "one_arm_wave": Manifold(one_arm_wave),
-    "two_arm_wave": Manifold(two_arm_wave),
-    "squat": Manifold(squat),
-    "drum": Manifold(drum, mirrors_itself=False),
-    "march": Manifold(march, mirrors_itself=False),
-    "side_bend": Manifold(side_bend),
-    "kick": Manifold(kick),
-    "hand_roll": Manifold(hand_roll, mirrors_itself=False),
+    "one_arm_wave": Manifold(poses.one_arm_wave),
+    "two_arm_wave": Manifold(poses.two_arm_wave),
+    "squat": Manifold(poses.squat),
+    "drum": Manifold(poses.drum, mirrors_itself=False),
+    "march": Manifold(poses.march, mirrors_itself=False),
+    "side_bend": Manifold(poses.side_bend),
+    "kick": Manifold(poses.kick),
+    "hand_roll": Manifold(poses.hand_roll, mirrors_itself=False),
 }
 
-# Programmes: (time [time] in [0, 1) over the clip, start in [0, 1)) -> phase [time] in cycles.
+# Programmes: (time [time] in [0, 1) over the clip, start in cycles) -> phase [time] in cycles.
 # Forwards and backwards run at one tempo through a cycle that rises faster than it falls; the
 # warp is of the cycle, so a uniform start makes their single frames alike too.
-PROGRAMMES: dict[str, Callable[[Phase, float], Phase]] = {
+PROGRAMMES: dict[str, Callable[[poses.Phase, float], poses.Phase]] = {
     "slow": lambda time, start: start + 0.75 * time,
     "fast": lambda time, start: start + 1.75 * time,
     "forwards": lambda time, start: _sawtooth(start + 1.25 * time),
@@ -235,8 +49,10 @@ PROGRAMMES: dict[str, Callable[[Phase, float], Phase]] = {
 
 PAIRS = {"tempo": ("slow", "fast"), "direction": ("forwards", "backwards")}
 
+START_CYCLES = 2.0  # `hand_roll` comes back to the same pose after two cycles, the others after one
 
-def _sawtooth(cycle: Phase) -> Phase:
+
+def _sawtooth(cycle: poses.Phase) -> poses.Phase:
     """Phase of a cycle that hurries through the rise of its sine and lingers in the fall."""
     return cycle + 0.12 * np.sin(2 * np.pi * cycle)
 
@@ -244,15 +60,38 @@ def _sawtooth(cycle: Phase) -> Phase:
 def action_names(manifolds: tuple[str, ...], pair: str) -> tuple[str, ...]:
     """The actions in label order: every manifold with the first and the second programme.
 
+    The pair "direction" leaves out the manifolds that do not mirror themselves: a flip would turn
+    one of their two actions into the other.
+
     Raises:
-      ValueError: an unknown pair, or one that a manifold cannot carry.
+      ValueError: an unknown pair.
     """
     if pair not in PAIRS:
         raise ValueError(f"Unknown pair of programmes '{pair}'; known: {', '.join(PAIRS)}")
-    lopsided = [name for name in manifolds if not MANIFOLDS[name].mirrors_itself]
-    if pair == "direction" and lopsided:
-        raise ValueError(
-            f"The pair 'direction' is not safe under a flip for {', '.join(lopsided)}: "
-            "use the pair 'tempo', or other manifolds"
-        )
-    return tuple(f"{name}_{programme}" for name in manifolds for programme in PAIRS[pair])
+    return tuple(
+        f"{name}_{programme}"
+        for name in manifolds
+        if pair != "direction" or MANIFOLDS[name].mirrors_itself
+        for programme in PAIRS[pair]
+    )
+
+
+def action_joints(
+    action: str, time: poses.Phase, start: float, amplitude: float, shoulder: float
+) -> poses.Joints:
+    """The joints of a body that performs an action.
+
+    Args:
+      action: of `action_names`.
+      time: [time] in [0, 1) over the clip.
+      start: phase at time 0 in cycles; uniform over [0, START_CYCLES) hides the programme from
+        single frames.
+      amplitude: extent of the motion, 1 for a large one.
+      shoulder: half the width of the shoulders, in body heights.
+
+    Returns:
+      Joint name -> [time, 2], as of `poses.skeleton`.
+    """
+    manifold, _, programme = action.rpartition("_")
+    phase = PROGRAMMES[programme](time, start)
+    return MANIFOLDS[manifold].pose(phase, amplitude, shoulder)

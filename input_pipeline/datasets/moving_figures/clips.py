@@ -2,31 +2,17 @@
 
 import dataclasses
 import functools
-from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
-from input_pipeline.datasets.moving_figures import actions, figures, scenes, subjects
+from input_pipeline.datasets.moving_figures import actions, figures, poses, scenes, subjects
+from input_pipeline.datasets.moving_figures.config import MovingFiguresConfig
+from input_pipeline.datasets.moving_figures.domains import DOMAINS
 from input_pipeline.specs import SPLITS
 
 # What a random stream is for: part of its seed, so that no two streams are ever the same.
 TRAITS, SUBJECT, CLIP = range(3)
-START_CYCLES = 2.0  # some manifolds repeat only after two cycles; a uniform start covers both
-
-
-class ClipConfig(Protocol):
-    """The fields of a builder config that a clip depends on."""
-
-    domain: str
-    still: bool
-    clips: dict[str, int]
-    subjects: dict[str, int]
-    resolution: int
-    frames: int
-    seed: int
-    pair: str
-    attribute_action_correlation: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +25,7 @@ class Clip:
       attributes: int32 [num_attributes] of the subject, 0 or 1.
       id: its name, unique in the dataset.
       group: the subject's name; subjects belong to one split of one config.
+      metadata: the dataset's seed, the phase of the first frame in cycles, the amplitude.
     """
 
     frames: UInt8[np.ndarray, "time height width 3"]
@@ -46,51 +33,52 @@ class Clip:
     attributes: np.ndarray
     id: str
     group: str
+    metadata: dict[str, float]
 
 
-def sample_clip(config: ClipConfig, split: str, index: int) -> Clip:
+def sample_clip(config: MovingFiguresConfig, split: str, index: int) -> Clip:
     """Clip number `index` of a split; it depends on nothing but the arguments.
 
     Subjects take turns, and each goes through the actions in turn, so that both are balanced.
     """
-    domain = subjects.DOMAINS[config.domain]
-    names = actions.action_names(domain.manifolds, config.pair)
-    number = index % config.subjects[split]
-    traits = _split_traits(config.domain, config.subjects[split], _seed(config, split, TRAITS))
-    labels = np.array([traits[number][name] for name in domain.attributes], np.int32)
+    people = config.subjects[split]
+    turn, number = divmod(index, people)
+    traits = _split_traits(config.domain, people, _seed(config, split, TRAITS))[number]
+    labels = np.array([traits[name] for name in config.attributes], np.int32)
     subject = subjects.draw_subject(
-        np.random.default_rng(_seed(config, split, SUBJECT, number)), traits[number]
+        np.random.default_rng(_seed(config, split, SUBJECT, number)), traits
     )
     rng = np.random.default_rng(_seed(config, split, CLIP, index))
-    action = (index // config.subjects[split] + number) % len(names)
+    action = (turn + number) % len(config.actions)
     if rng.random() < config.attribute_action_correlation:
-        action = habitual_action(labels, len(names))
-    start = rng.uniform(0, START_CYCLES)
-    amplitude = subject.amplitude * rng.uniform(0.95, 1.05)
-    manifold, _, programme = names[action].rpartition("_")
-    scene = scenes.sample_scene(rng, config.frames, domain.background)
+        action = habitual_action(labels, len(config.actions))
     time = np.arange(config.frames) / config.frames
-    joints = actions.MANIFOLDS[manifold].pose(
-        actions.PROGRAMMES[programme](time, start), amplitude, subject.looks.shoulder
+    start = rng.uniform(0, actions.START_CYCLES)
+    amplitude = subject.amplitude * rng.uniform(0.95, 1.05)
+    scene = scenes.sample_scene(rng, time, DOMAINS[config.domain].background)
+    joints = actions.action_joints(
+        config.actions[action], time, start, amplitude, subject.looks.shoulder
     )
-    group = f"{domain.code}_{'image' if config.still else 'video'}_{split}_{number:05d}"
+    group = f"{config.domain}_{'image' if config.still else 'video'}_{split}_{number:05d}"
     return Clip(
         frames=render_clip(subject, joints, scene, config.resolution, rng),
         action=action,
         attributes=labels,
-        id=f"{group}_{index // config.subjects[split]:03d}",
+        id=f"{group}_{turn:03d}",
         group=group,
+        metadata={"seed": config.seed, "start": start, "amplitude": amplitude},
     )
 
 
 def habitual_action(labels: np.ndarray, num_actions: int) -> int:
-    """The action that a correlated dataset ties to a subject: its attributes read as binary."""
+    """The action of a subject in a correlated dataset: its labels read as a binary number, low
+    bit first, modulo the number of actions (so eight actions go by the first three labels)."""
     return int(labels @ (1 << np.arange(len(labels)))) % num_actions
 
 
 def render_clip(
     subject: subjects.Subject,
-    joints: dict[str, Float[np.ndarray, "time 2"]],
+    joints: poses.Joints,
     scene: scenes.Scene,
     resolution: int,
     rng: np.random.Generator,
@@ -114,7 +102,7 @@ def render_clip(
     pixels = np.array(np.broadcast_to(background, size), np.float32)
     if subject.companion is not None:
         side = -subject.companion_side if scene.mirrored else subject.companion_side
-        standing = actions.stand(len(scene.sway), subject.companion.shoulder)
+        standing = poses.stand(len(scene.sway), subject.companion.shoulder)
         beside = dataclasses.replace(
             scene, x=0.5 + 0.36 * side, floor=scene.floor - 0.07, scale=0.8 * scene.scale
         )
@@ -127,7 +115,7 @@ def render_clip(
 
 def _paint(
     pixels: np.ndarray,
-    joints: dict[str, np.ndarray],
+    joints: poses.Joints,
     looks: figures.Looks,
     scene: scenes.Scene,
 ) -> None:
@@ -141,12 +129,12 @@ def _paint(
     figures.paint_person(pixels, placed, looks, resolution * scene.scale)
 
 
-def _seed(config: ClipConfig, split: str, *rest: int) -> tuple[int, ...]:
-    domain = list(subjects.DOMAINS).index(config.domain)
+def _seed(config: MovingFiguresConfig, split: str, *rest: int) -> tuple[int, ...]:
+    domain = list(DOMAINS).index(config.domain)
     return (config.seed, domain, int(config.still), SPLITS.index(split), *rest)
 
 
 @functools.lru_cache(maxsize=16)
 def _split_traits(domain: str, number: int, seed: tuple[int, ...]) -> list[dict[str, bool]]:
     rng = np.random.default_rng(seed)
-    return subjects.draw_traits(rng, subjects.DOMAINS[domain].prevalence, number)
+    return subjects.draw_traits(rng, DOMAINS[domain].prevalence, number)

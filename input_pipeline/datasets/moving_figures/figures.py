@@ -5,9 +5,14 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from input_pipeline.datasets.moving_figures.actions import SHOULDER_HEIGHT
+from input_pipeline.datasets.moving_figures.poses import (
+    CROWN_HEIGHT,
+    HIP_HALF_WIDTH,
+    SHOULDER_HEIGHT,
+    Joints,
+    Points,
+)
 
-Points = Float[np.ndarray, "time 2"]
 Pixels = Float[np.ndarray, "time height width 3"]
 Colour = tuple[float, float, float]
 
@@ -90,12 +95,12 @@ def _blend(box: Pixels, distance: np.ndarray, colour: np.ndarray) -> None:
     box += cover * (colour.astype(box.dtype) - box)
 
 
-def paint_person(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale: float) -> None:
+def paint_person(pixels: Pixels, joints: Joints, looks: Looks, scale: float) -> None:
     """Paints a person into every frame, in place.
 
     Args:
       pixels: the frames, values in [0, 1].
-      joints: of `actions.skeleton`, in pixels, y down.
+      joints: of `poses.skeleton`, in pixels, y down.
       looks: the person.
       scale: pixels per body height.
     """
@@ -107,10 +112,10 @@ def paint_person(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale:
     _paint_arms(pixels, joints, looks, scale)
 
 
-def _paint_legs(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale: float) -> None:
+def _paint_legs(pixels: Pixels, joints: Joints, looks: Looks, scale: float) -> None:
     thick = 1.15 * looks.limb * scale
-    shoe = np.array([0.02, 0.0]) * scale
-    for side, out in (("left", -shoe), ("right", shoe)):
+    apart = (joints["right_hip"] - joints["left_hip"]) / (2 * HIP_HALF_WIDTH)
+    for side, out in (("left", -0.02 * apart), ("right", 0.02 * apart)):
         hip, knee, ankle = (joints[f"{side}_{joint}"] for joint in ("hip", "knee", "ankle"))
         shin = looks.skin if looks.bare_legs else looks.trousers
         paint_capsule(pixels, knee, ankle, thick, shin)
@@ -118,10 +123,11 @@ def _paint_legs(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale: 
         paint_capsule(pixels, ankle, ankle + out, 0.04 * scale, (0.15, 0.13, 0.13))
 
 
-def _paint_trunk(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale: float) -> None:
+def _paint_trunk(pixels: Pixels, joints: Joints, looks: Looks, scale: float) -> None:
     hips, chest = joints["hips"], joints["chest"]
     axis = (chest - hips) / SHOULDER_HEIGHT  # pixels per body height, up the trunk
-    across = np.stack([-axis[:, 1], axis[:, 0]], axis=-1)  # the same, to the right
+    # Pixels per body height to the person's right-hand side of the picture, mirrored or not.
+    across = (joints["right_shoulder"] - joints["left_shoulder"]) / (2 * looks.shoulder)
     thick = looks.trunk * scale
     paint_capsule(pixels, hips + 0.02 * axis, hips, thick, looks.trousers)
     paint_capsule(pixels, chest, joints["neck"], 0.05 * scale, looks.skin)
@@ -141,38 +147,37 @@ def _paint_trunk(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale:
         paint_capsule(pixels, pouch - 0.04 * axis, pouch + 0.03 * axis, 0.065 * scale, looks.accent)
 
 
-def _paint_long_hair(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale: float) -> None:
-    head = joints["head"]
-    up = (joints["crown"] - head) / 0.1  # pixels per body height
-    across = np.stack([-up[:, 1], up[:, 0]], axis=-1)
+def _head_axes(joints: Joints) -> tuple[Points, Points]:
+    """Pixels per body height up the head and across it."""
+    up = (joints["crown"] - joints["head"]) / CROWN_HEIGHT
+    return up, np.stack([-up[:, 1], up[:, 0]], axis=-1)
+
+
+def _paint_long_hair(pixels: Pixels, joints: Joints, looks: Looks, scale: float) -> None:
+    """The part that falls behind the shoulders."""
+    up, across = _head_axes(joints)
     for side in (-1.0, 1.0):
-        root = head + side * 0.085 * across
-        paint_capsule(pixels, root, root - 0.2 * up + side * 0.02 * across, 0.06 * scale, looks.hair)
+        root = joints["head"] + 0.085 * side * across
+        tip = root - 0.2 * up + 0.02 * side * across
+        paint_capsule(pixels, root, tip, 0.06 * scale, looks.hair)
 
 
-def _paint_head(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale: float) -> None:
+def _paint_head(pixels: Pixels, joints: Joints, looks: Looks, scale: float) -> None:
     head = joints["head"]
-    up = (joints["crown"] - head) / 0.1
-    across = np.stack([-up[:, 1], up[:, 0]], axis=-1)
-    paint_capsule(pixels, head + 0.02 * up, head + 0.02 * up, HEAD_RADIUS * scale, looks.hair)
+    up, across = _head_axes(joints)
+    scalp = head + 0.02 * up
+    paint_capsule(pixels, scalp, scalp, HEAD_RADIUS * scale, looks.hair)
     if looks.long_hair:
         for side in (-1.0, 1.0):
-            root = head + side * 0.1 * across
+            root = head + 0.1 * side * across
             paint_capsule(pixels, root, root - 0.17 * up, 0.042 * scale, looks.hair)
     face = head - 0.025 * up
     paint_capsule(pixels, face, face, 0.098 * scale, looks.skin)
     if looks.beard:
         for side in (-1.0, 1.0):
-            jaw = head - 0.06 * up + side * 0.065 * across
+            jaw = head - 0.06 * up + 0.065 * side * across
             paint_capsule(pixels, jaw, head - 0.105 * up, 0.032 * scale, looks.hair)
-    eyes = head - 0.005 * up
-    if looks.glasses:
-        half = 0.085 * across
-        paint_capsule(pixels, eyes - half, eyes + half, 0.034 * scale, INK)
-    else:
-        for side in (-0.045, 0.045):
-            eye = eyes + side * across
-            paint_capsule(pixels, eye, eye, 0.016 * scale, INK)
+    _paint_eyes(pixels, head - 0.005 * up, across, looks, scale)
     if looks.hat:
         brim = head + 0.06 * up
         half = 0.15 * across
@@ -180,14 +185,23 @@ def _paint_head(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale: 
         paint_capsule(pixels, brim - half, brim + half, 0.025 * scale, looks.accent)
 
 
-def _paint_arms(pixels: Pixels, joints: dict[str, Points], looks: Looks, scale: float) -> None:
+def _paint_eyes(pixels: Pixels, eyes: Points, across: Points, looks: Looks, scale: float) -> None:
+    if looks.glasses:
+        half = 0.085 * across
+        paint_capsule(pixels, eyes - half, eyes + half, 0.034 * scale, INK)
+        return
+    for side in (-0.045, 0.045):
+        eye = eyes + side * across
+        paint_capsule(pixels, eye, eye, 0.016 * scale, INK)
+
+
+def _paint_arms(pixels: Pixels, joints: Joints, looks: Looks, scale: float) -> None:
     thick = looks.limb * scale
-    sleeve = looks.shirt
     rim = 0.016 * scale
     for side in ("left", "right"):
         shoulder, elbow, hand = (
             joints[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "hand")
         )
-        paint_capsule(pixels, shoulder, elbow, thick, sleeve, outline=rim)
-        paint_capsule(pixels, elbow, hand, 0.9 * thick, sleeve, outline=rim)
+        paint_capsule(pixels, shoulder, elbow, thick, looks.shirt, outline=rim)
+        paint_capsule(pixels, elbow, hand, 0.9 * thick, looks.shirt, outline=rim)
         paint_capsule(pixels, hand, hand, 0.048 * scale, looks.skin, outline=rim)

@@ -1,6 +1,5 @@
 """TFDS builder of moving_figures: generated people with private attributes who perform actions."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,44 +9,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from input_pipeline.datasets.moving_figures import actions, clips, subjects
+from input_pipeline.datasets.moving_figures import clips
+from input_pipeline.datasets.moving_figures.config import MovingFiguresConfig
 from input_pipeline.specs import SPLITS, image_features, spec_metadata, video_features
 
 FPS = 8.0
 JPEG_QUALITY = 95
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class MovingFiguresConfig(tfds.core.BuilderConfig):
-    """One dataset to generate.
-
-    Attributes:
-      domain: row of `subjects.DOMAINS`: actions, labelled attributes, background.
-      still: single images instead of clips.
-      clips: number of clips or images per split.
-      subjects: number of people per split; they appear in turn.
-      resolution: height and width in pixels.
-      frames: frames of a clip.
-      seed: of everything; another seed gives other people.
-      pair: row of `actions.PAIRS`: how the two actions of a manifold differ, "tempo" or, hard,
-        "direction" (of time).
-      attribute_action_correlation: probability in [0, 1] that a clip's action is the one that the
-        subject's attributes prescribe instead of a balanced one.
-    """
-
-    domain: str = "a"
-    still: bool = False
-    clips: dict[str, int] = dataclasses.field(
-        default_factory=lambda: {"train": 2400, "validation": 300, "test": 600}
-    )
-    subjects: dict[str, int] = dataclasses.field(
-        default_factory=lambda: {"train": 240, "validation": 75, "test": 150}
-    )
-    resolution: int = 32
-    frames: int = 16
-    seed: int = 0
-    pair: str = "tempo"
-    attribute_action_correlation: float = 0.0
 
 
 def _config(name: str, domain: str, description: str) -> MovingFiguresConfig:
@@ -79,15 +46,13 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        domain = subjects.DOMAINS[config.domain]
-        names = actions.action_names(domain.manifolds, config.pair)
         features = (
-            image_features(domain.attributes)
+            image_features(config.attributes)
             if config.still
-            else video_features(names, domain.attributes)
+            else video_features(config.actions, config.attributes)
         )
         return self.dataset_info_from_configs(
-            features=features, metadata=spec_metadata(domain.attributes)
+            features=features, metadata=spec_metadata(config.attributes)
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
@@ -106,13 +71,13 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
                 "attributes": clip.attributes,
                 "id": clip.id,
                 "group": clip.group,
-                "metadata": json.dumps({"seed": config.seed}),
+                "metadata": json.dumps(clip.metadata),
             }
             if config.still:
-                example |= {"image": encode_jpeg(clip.frames[0])}
+                example |= {"image": _jpeg(clip.frames[0])}
             else:
                 example |= {
-                    "frames": [encode_jpeg(frame) for frame in clip.frames],
+                    "frames": [_jpeg(frame) for frame in clip.frames],
                     "action": clip.action,
                     "fps": FPS,
                     "source_height": config.resolution,
@@ -121,8 +86,8 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
             yield clip.id, example
 
 
-def encode_jpeg(frame: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """JPEG bytes of an RGB frame, colours at full resolution (so small, halved ones would bleed)."""
+def _jpeg(frame: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """JPEG bytes of an RGB frame; colour is not subsampled, for that blurs things so small."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     written, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), quality + sampling)

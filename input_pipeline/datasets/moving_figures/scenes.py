@@ -36,26 +36,34 @@ class Scene:
     noise: float
 
 
-def sample_scene(rng: np.random.Generator, frames: int, background: str) -> Scene:
-    """Draws a scene; `background` names a row of BACKGROUNDS."""
+def sample_scene(
+    rng: np.random.Generator, time: Float[np.ndarray, " time"], background: str
+) -> Scene:
+    """Draws a scene.
+
+    Args:
+      time: of the frames, in [0, 1) over the clip.
+      background: row of BACKGROUNDS.
+    """
     return Scene(
         background=BACKGROUNDS[background](rng),
         x=rng.uniform(0.45, 0.55),
-        floor=rng.uniform(0.93, 0.98),
-        scale=rng.uniform(0.84, 0.93),
-        sway=_sample_sway(rng, frames),
+        floor=rng.uniform(0.94, 0.98),
+        scale=rng.uniform(0.84, 0.92),
+        sway=_sample_sway(rng, time),
         mirrored=bool(rng.random() < 0.5),
         light=rng.uniform(0.8, 1.1),
         noise=rng.uniform(0.005, 0.02),
     )
 
 
-def _sample_sway(rng: np.random.Generator, frames: int) -> Float[np.ndarray, "time 2"]:
+def _sample_sway(
+    rng: np.random.Generator, time: Float[np.ndarray, " time"]
+) -> Float[np.ndarray, "time 2"]:
     """A camera held by hand: two slow waves per axis, in the band of the actions' tempi."""
-    time = np.arange(frames)[:, None, None] / 16
     cycles, start = rng.uniform(0.3, 2.2, (2, 2)), rng.uniform(0, 1, (2, 2))
     strength = rng.uniform(0.0, 0.006, (2, 2)) * (1.0, 0.7)
-    return (strength * np.sin(2 * np.pi * (cycles * time + start))).sum(1)
+    return (strength * np.sin(2 * np.pi * (cycles * time[:, None, None] + start))).sum(1)
 
 
 def room(rng: np.random.Generator) -> Background:
@@ -83,12 +91,12 @@ def room(rng: np.random.Generator) -> Background:
 
 def street(rng: np.random.Generator) -> Background:
     """Outdoors: sky over a row of houses with windows over tiled ground."""
-    sky = hsv(rng.uniform(0.5, 0.65), rng.uniform(0.1, 0.45), rng.uniform(0.6, 1.0))
-    house = hsv(rng.uniform(), rng.uniform(0.1, 0.4), rng.uniform(0.35, 0.8))
-    ground = hsv(rng.uniform(0.05, 0.4), rng.uniform(0.05, 0.4), rng.uniform(0.3, 0.65))
+    sky = hsv(rng.uniform(0.5, 0.65), rng.uniform(0.05, 0.3), rng.uniform(0.8, 1.0))
+    house = hsv(rng.uniform(), rng.uniform(0.05, 0.25), rng.uniform(0.7, 0.95))
+    ground = hsv(rng.uniform(0.05, 0.4), rng.uniform(0.05, 0.35), rng.uniform(0.5, 0.75))
     roof, horizon = rng.uniform(0.1, 0.5), rng.uniform(0.7, 0.88)
     pitch, offset = rng.uniform(0.15, 0.35, 2), rng.uniform(0, 1, 2)
-    window, tile = rng.uniform(0.6, 1.3), rng.uniform(0.8, 1.0)
+    window, tile = rng.uniform(0.75, 1.05), rng.uniform(0.8, 1.0)
 
     def paint(x: np.ndarray, y: np.ndarray) -> Pixels:
         column, row = (x / pitch[0] + offset[0]) % 1, (y / pitch[1] + offset[1]) % 1
