@@ -122,13 +122,12 @@ def _check_number(field: str, value: float) -> None:
 
 
 def _unknown_field(field: str, known: Mapping[str, Any]) -> str:
-    section = field.rpartition(".")[0]
-    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    prefix = field[: field.rfind(".") + 1]
+    siblings = {name[len(prefix) :].partition(".")[0] for name in known if name.startswith(prefix)}
     close = difflib.get_close_matches(field, known, n=1)
     hint = f" Did you mean config.{close[0]}?" if close else ""
-    return f"config.{field} is no field of configs/base.py.{hint} Known there: " + ", ".join(
-        siblings or known
-    )
+    here = ", ".join(sorted(siblings) or sorted({name.partition(".")[0] for name in known}))
+    return f"config.{field} is no field of configs/base.py.{hint} Known there: {here}"
 
 
 def _unknown_value(field: str, value: Any, choices: Iterable[str]) -> str:

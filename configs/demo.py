@@ -1,4 +1,4 @@
-"""The whole method on the embedded dataset, with tiny networks: minutes on two cores, no download."""
+"""The whole method on the embedded dataset with tiny networks: minutes on two cores."""
 
 from ml_collections import ConfigDict
 

@@ -15,7 +15,7 @@ from input_pipeline.build_report import REPORT_FILE, BuildReport
 from input_pipeline.catalog import BUILDERS, Job, jobs
 from input_pipeline.errors import DataError
 from input_pipeline.publish import build_lock, publish, staging
-from input_pipeline.specs import DatasetSpec, load_spec
+from input_pipeline.specs import DatasetSpec, dataset_path, load_spec
 
 
 def build_dataset(
@@ -47,13 +47,13 @@ def ensure_dataset(name: str, data_dir: str | Path) -> DatasetSpec:
       DataError: the dataset is not there; the message names the command that builds it.
     """
     data_dir = Path(data_dir).expanduser()
-    builder, _, config = name.partition("/")
-    if builder == "moving_figures" and ":" not in config:
+    folder = dataset_path(name, data_dir)
+    generated = name.partition("/")[0] == "moving_figures" and ":" not in name
+    if generated and not (folder and _is_complete(folder)):
         found = jobs(name, {})
         if len(found) > 1:
             raise DataError(f"'{name}' is several datasets: {', '.join(job.name for job in found)}")
-        if not _is_complete(data_dir / found[0].name / found[0].version):
-            return _build(found[0], data_dir, overwrite=False)
+        return _build(found[0], data_dir, overwrite=False)
     return load_spec(name, data_dir)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import pytest
+import tensorflow_datasets as tfds
 from jaxtyping import install_import_hook
 
 # Before the tests import these modules, for an import hook changes nothing that is loaded already.
@@ -22,6 +23,7 @@ def tiny_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         MovingFiguresConfig,
     )
 
+    tfds.disable_progress_bar()
     directory = tmp_path_factory.mktemp("data")
     for name, still in (("tiny_videos", False), ("tiny_images", True)):
         config = MovingFiguresConfig(

@@ -14,7 +14,7 @@ from anon_jax.models.unetpp import UNetPlusPlus
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "unetpp": functools.partial(UNetPlusPlus),
     "unetpp_tiny": functools.partial(
-        UNetPlusPlus, stage_sizes=(1, 1, 1), width=16, decoder_channels=(64, 32, 16, 16)
+        UNetPlusPlus, stage_sizes=(1, 1, 1), width=8, decoder_channels=(32, 16, 16, 16)
     ),
     "i3d_resnet50": functools.partial(I3DResNet),
     "i3d_tiny": functools.partial(
@@ -22,7 +22,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
         stage_sizes=(1, 1, 1),
         temporal_marks=((1,), (1,), (1,)),
         width=16,
-        stem_kernel=(3, 5, 5),
+        stem_kernel=(3, 3, 3),
         stem_strides=(1, 2, 2),
         stem_pool_kernel=(1, 2, 2),
         stem_pool_strides=(1, 2, 2),
@@ -48,5 +48,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_model(name: str, **attributes: Any) -> nn.Module:
-    """Return the network `name`, with its attributes overridden by `attributes`."""
+    """Return the network `name`, a row of `MODELS`, with `attributes` in place of the row's.
+
+    Raises ValueError for an unknown name, listing the known ones, and TypeError, naming it, for an
+    attribute that the network does not have.
+    """
     return choose(MODELS, name, "model")(**attributes)

@@ -81,7 +81,7 @@ class BatchNorm(nn.Module):
     float32. In training the batch is normalised by its biased variance (divided by n) while the
     running variance follows the unbiased one (divided by n - 1), as in torch and unlike
     `flax.linen.BatchNorm`, which lets it follow the biased one. The result is written as x * a + b
-    with one a and b a channel: on the CPU its backward pass takes half the time of flax's form.
+    with one a and b a channel: on the CPU that is cheaper, forward and backward, than flax's form.
     """
 
     use_running_average: bool
@@ -128,7 +128,7 @@ def max_pool(
     """Max-pool over the axes between batch and channels; `padding` on both sides counts as -inf.
 
     Written as maxima of shifted slices, one axis after the other, because XLA's own window maximum
-    has a backward pass about ten times slower. Entries that tie share the gradient. An axis with
+    has a backward pass several times slower. Entries that tie share the gradient. An axis with
     kernel and stride 1 is left alone. Raises ValueError where the window does not fit.
     """
     padding = padding or (0,) * len(kernel)

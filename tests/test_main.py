@@ -1,0 +1,143 @@
+"""The whole run on a tiny dataset: its files, its figures, and that a crash changes nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from anon_jax import loop, main
+from anon_jax.errors import WorkdirError
+from configs import base, demo
+
+REPOSITORY = Path(main.__file__).parents[1]
+
+
+def tiny_config(data_dir, **fields):
+    """The demo with one or two epochs of everything, on the dataset of `tiny_data_dir`."""
+    config = demo.get_config()
+    config.data.data_dir = str(data_dir)
+    config.data.videos = "moving_figures/tiny_videos"
+    config.data.images = "moving_figures/tiny_images"
+    config.data.num_frames = 4
+    config.data.resolution = 16
+    config.log_every = 2
+    config.sample_every = 4
+    config.checkpoint_every = 3
+    for phase in ("reconstruct", "pretrain_privacy", "evaluate_action", "evaluate_privacy"):
+        config[phase].epochs = 2.0
+        config[phase].batch_size = 16
+        config[phase].optimizer.warmup_epochs = 0.0
+    config.evaluate_action.validate_every = 1.0
+    config.evaluate_privacy.validate_every = 1.0
+    config.minimax.epochs = 1.5
+    config.minimax.warmup_epochs = 0.3
+    config.minimax.batch_clips = 8
+    config.minimax.batch_images = 8
+    config.devices = 2
+    config.update(fields)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_data_dir, tmp_path_factory):
+    """A whole run that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    main.execute(tiny_config(tiny_data_dir), workdir)
+    return workdir
+
+
+def results(workdir):
+    found = json.loads((workdir / "results.json").read_text())
+    assert set(found["seconds"]) >= set(base.PHASES[:-1])
+    return {key: value for key, value in found.items() if key != "seconds"}
+
+
+def parameters(workdir, phase):
+    """Everything in the newest checkpoint of a phase, as arrays."""
+    with ocp.CheckpointManager(workdir / "checkpoints" / phase) as manager:
+        args = ocp.args.Composite(state=ocp.args.StandardRestore())
+        return jax.tree.leaves(manager.restore(manager.latest_step(), args=args)["state"])
+
+
+def test_a_run_leaves_what_the_readme_says(finished):
+    found = results(finished)
+    assert set(found["methods"]) == {"raw", "penalty"}
+    for method in found["methods"].values():
+        assert 0 <= method["action"]["top1"] <= 1
+        assert method["action"]["chance"] == 1 / 8
+        assert method["action"]["num_videos"] == 24
+        assert {"cmap", "f1", "auroc", "chance_cmap"} <= set(method["privacy"])
+        assert method["privacy"]["split"] == "test"
+    assert 0 < found["minimax"]["penalty/distance"] < 1
+    for phase in ("reconstruct", "minimax", "evaluate_action/raw", "evaluate_privacy/penalty"):
+        lines = (finished / "metrics" / f"{phase}.jsonl").read_text().splitlines()
+        steps = [json.loads(line)["step"] for line in lines]
+        assert steps == sorted(steps)
+        assert list((finished / "metrics" / "tensorboard" / phase).glob("events*"))
+    assert list((finished / "samples").glob("*.png"))
+    for name in ("report.html", "report.md", "report.json"):
+        assert (finished / "report" / name).stat().st_size > 500
+
+
+def test_crashes_in_every_phase_change_nothing(finished, tiny_data_dir, tmp_path, monkeypatch):
+    """Each start dies at its seventh batch, wherever that is, until one comes through."""
+    real, starts, budget = loop.shard_batch, 0, 7
+
+    class Crash(Exception):
+        pass
+
+    left = budget
+
+    def dying(batch, mesh):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Crash
+        return real(batch, mesh)
+
+    monkeypatch.setattr(loop, "shard_batch", dying)
+    done = False
+    while not done:
+        starts, left = starts + 1, budget
+        assert starts < 30, "no progress"
+        try:
+            main.execute(tiny_config(tiny_data_dir), tmp_path / "crashed")
+            done = True
+        except Crash:
+            pass
+    assert starts > 5
+    assert results(tmp_path / "crashed") == results(finished)
+    for phase in ("reconstruct", "pretrain_privacy", "minimax", "evaluate_action/penalty"):
+        pairs = zip(*(parameters(w, phase) for w in (finished, tmp_path / "crashed")), strict=True)
+        assert all(np.array_equal(ours, theirs) for ours, theirs in pairs), phase
+
+
+def test_another_config_is_refused(finished, tiny_data_dir):
+    before = (finished / "results.json").read_text()
+    with pytest.raises(WorkdirError, match=r"config\.seed: 0 there, 1 now"):
+        main.execute(tiny_config(tiny_data_dir, seed=1), finished)
+    assert (finished / "results.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.data.videos=video_folder/mine"], "input_pipeline.build video_folder"),
+        (["--config.method=magic"], "known: raw, "),
+        (["--config.minimax.penalty.bugdet=1"], "bugdet"),
+        (["--config.minimax.penalty.budget=low"], "budget"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(arguments, message, tmp_path):
+    command = [sys.executable, "-m", "anon_jax.main", "--config=configs/demo.py"]
+    command += [f"--workdir={tmp_path}/run", f"--config.data.data_dir={tmp_path}", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
