@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 
 import jax
-from absl import app, flags, logging
-from input_pipeline.build import ensure_dataset
+from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from anon_jax import settings
@@ -21,10 +20,14 @@ from anon_jax.phases import (
     setup,
 )
 from anon_jax.results import add_seconds
+from anon_jax.sharding import cpu_devices
+from input_pipeline.build import ensure_dataset
 from input_pipeline.errors import DataError
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file of the run.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; made, or resumed.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; made, or resumed.", required=True
+)
 
 _PHASES = {
     "reconstruct": reconstruct.run,
@@ -49,7 +52,6 @@ def execute(config: ConfigDict, workdir: Path) -> None:
     settings.claim_workdir(workdir, config)
     run = setup.open_run(config, workdir, videos, images)
     for phase in config.phases:
-        logging.info("Phase %s", phase)
         start = time.monotonic()
         _PHASES[phase](run)
         add_seconds(workdir, phase, time.monotonic() - start)
@@ -58,15 +60,21 @@ def execute(config: ConfigDict, workdir: Path) -> None:
 def _main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}")
+    config, workdir = _CONFIG.value, Path(_WORKDIR.value).absolute()
     try:
-        execute(_CONFIG.value, Path(_WORKDIR.value).absolute())
+        settings.check_config(config)
+        # Before JAX starts its backend; see cpu_devices. Accelerators are not touched by this.
+        jax.config.update("jax_num_cpu_devices", cpu_devices(settings.batch_sizes(config)))
+        execute(config, workdir)
     except (RunError, DataError) as error:
         sys.exit(f"error: {error}")
+    if "report" in config.phases:
+        print(f"Report: {workdir / 'report' / 'report.html'}")
 
 
 def main() -> None:
     """The console script."""
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flag_as_required("config")
     jax.config.config_with_absl()
     app.run(_main)
 

@@ -60,6 +60,13 @@ def check_config(config: ConfigDict) -> None:
             raise ConfigError(_unknown_value("phases", phase, base.PHASES))
 
 
+def batch_sizes(config: ConfigDict) -> dict[str, int]:
+    """{field: size} of every training batch; the devices have to share each of them evenly."""
+    names = ("batch_size", "batch_clips", "batch_images")
+    fields = flatten(config.to_dict()).items()
+    return {field: size for field, size in fields if field.rpartition(".")[2] in names}
+
+
 def claim_workdir(workdir: Path, config: ConfigDict) -> None:
     """Writes `config.json`, or compares it with the one of an earlier start.
 

@@ -1,5 +1,7 @@
 """Data parallelism: one mesh axis "data", batches split over it, states replicated."""
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,13 +25,27 @@ def make_mesh(devices: int = 0) -> Mesh:
     return jax.make_mesh((len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
 
 
-def check_batch_size(field: str, batch_size: int, mesh: Mesh) -> None:
+def cpu_devices(batch_sizes: Mapping[str, int]) -> int:
+    """How many devices to make of this machine's CPU cores: a power of two, at most the cores.
+
+    XLA runs some gradients of a CPU device on one thread; a batch sharded over several devices
+    keeps the other cores busy. Every batch size has to be a multiple of the number.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    devices = 1
+    while 2 * devices <= (cores or 1) and not any(n % (2 * devices) for n in batch_sizes.values()):
+        devices *= 2
+    return devices
+
+
+def check_batch_sizes(batch_sizes: Mapping[str, int], mesh: Mesh) -> None:
     """Raises ConfigError where the devices cannot share a batch evenly."""
-    if batch_size % mesh.size:
-        raise ConfigError(
-            f"config.{field} is {batch_size}, which {mesh.size} devices cannot share evenly; "
-            f"take a multiple of {mesh.size}, or set config.devices"
-        )
+    for field, size in batch_sizes.items():
+        if size % mesh.size:
+            raise ConfigError(
+                f"config.{field} is {size}, which {mesh.size} devices cannot share evenly; take a "
+                f"multiple of {mesh.size}, or set config.devices"
+            )
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:

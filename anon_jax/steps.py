@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from anon_jax import losses
 from anon_jax.state import Metrics, NetState, Network, TrainState, Variables
@@ -46,9 +47,9 @@ class Penalty:
     multiplier_max: float = 100.0
 
 
-def to_float(frames: jax.Array) -> jax.Array:
+def to_float(frames: jax.Array | np.ndarray) -> jax.Array:
     """uint8 [0, 255] -> float32 [0, 1]."""
-    return frames.astype(jnp.float32) / 255.0
+    return jnp.asarray(frames, jnp.float32) / 255.0
 
 
 def anonymize(networks: Networks, nets: Mapping[str, NetState], frames: jax.Array) -> jax.Array:

@@ -66,13 +66,10 @@ def evaluation_batches(
     "index" is -1. Views of one record share its index.
     """
     cv2.setNumThreads(0)
-    dataset = (
-        grain.MapDataset.source(_Views(source, views))
-        .map(transform)
-        .batch(batch_size, batch_fn=lambda elements: _fill(elements, batch_size))
-    )
+    dataset = grain.MapDataset.source(_Views(source, views)).map(transform)
+    batches = dataset.batch(batch_size, batch_fn=lambda elements: _fill(elements, batch_size))
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
-    return iter(dataset.to_iter_dataset(options))
+    return iter(batches.to_iter_dataset(options))
 
 
 class _Views:
@@ -90,7 +87,7 @@ class _Views:
         return self._source[record], float(self._places[place])
 
 
-def _fill(elements: Sequence[dict[str, np.ndarray]], batch_size: int) -> Batch:
+def _fill(elements: Sequence[Any], batch_size: int) -> Batch:
     copies = [{**elements[0], "index": np.int32(-1)}] * (batch_size - len(elements))
     rows = [*elements, *copies]
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -5,7 +5,6 @@ applied to all frames of a clip (method: "the same for all frames of a clip").
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import cv2
 import grain
@@ -47,11 +46,13 @@ class View:
     erased: tuple[tuple[float, float, float, float], ...] = ()  # in shares of the view's side
 
 
-def sample_view(augmentation: Augmentation, height: int, width: int, rng) -> View:
+def sample_view(
+    augmentation: Augmentation, height: int, width: int, rng: np.random.Generator
+) -> View:
     """Draws one view of a frame of `height` x `width`; its crop always lies inside the frame."""
     side = round(min(height, width) * rng.uniform(*augmentation.crop_scale))
     side = max(1, side)
-    crop = (rng.integers(height - side + 1), rng.integers(width - side + 1), side, side)
+    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     flip = rng.random() < augmentation.flip
     erased = tuple(_sample_box(rng) for _ in range(2) if rng.random() < augmentation.erase)
     colour = None
@@ -62,7 +63,7 @@ def sample_view(augmentation: Augmentation, height: int, width: int, rng) -> Vie
         if rng.random() < augmentation.grey:
             saturation = 0.0
         colour = colour_matrix(brightness, contrast, saturation, turn)
-    return View(tuple(map(int, crop)), colour, bool(flip), erased)
+    return View((top, left, side, side), colour, bool(flip), erased)
 
 
 def centre_view(height: int, width: int, scale: float = 1.0) -> View:
@@ -135,7 +136,7 @@ def decode_jpeg(data: bytes, record: Record) -> np.ndarray:
     return frame
 
 
-def _sample_box(rng) -> tuple[float, float, float, float]:
+def _sample_box(rng: np.random.Generator) -> tuple[float, float, float, float]:
     area, ratio = rng.uniform(0.02, 0.2), np.exp(rng.uniform(np.log(0.5), np.log(2)))
     height, width = min(1.0, np.sqrt(area * ratio)), min(1.0, np.sqrt(area / ratio))
     return rng.uniform(0, 1 - height), rng.uniform(0, 1 - width), height, width
@@ -156,7 +157,8 @@ class TrainClip(grain.transforms.RandomMap):
             len(record.frames), self.num_frames, self.stride, float(rng.random())
         )
         frames = _decode_distinct(record, positions)
-        view = sample_view(self.augmentation, *frames[0].shape[:2], rng)
+        height, width, _ = frames[0].shape
+        view = sample_view(self.augmentation, height, width, rng)
         clip = np.stack([apply_view(frame, view, self.resolution) for frame in frames])
         return {"frames": clip, **_labels(record)}
 
@@ -175,7 +177,8 @@ class EvaluationClip(grain.transforms.Map):
         record, place = element
         positions = clip_positions(len(record.frames), self.num_frames, self.stride, place)
         frames = _decode_distinct(record, positions)
-        view = centre_view(*frames[0].shape[:2], self.crop_scale)
+        height, width, _ = frames[0].shape
+        view = centre_view(height, width, self.crop_scale)
         clip = np.stack([apply_view(frame, view, self.resolution) for frame in frames])
         return {"frames": clip, **_labels(record)}
 
@@ -193,11 +196,12 @@ class TrainImage(grain.transforms.RandomMap):
 
     def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Record -> image uint8 [R, R, 3] (and view_b, the same shape), attributes, index."""
-        frame = decode_jpeg(record.frames[rng.integers(len(record.frames))], record)
+        frame = decode_jpeg(record.frames[int(rng.integers(len(record.frames)))], record)
+        height, width, _ = frame.shape
         names = ("image", "view_b")[: self.views]
         images = {
             name: apply_view(
-                frame, sample_view(self.augmentation, *frame.shape[:2], rng), self.resolution
+                frame, sample_view(self.augmentation, height, width, rng), self.resolution
             )
             for name in names
         }
@@ -216,18 +220,19 @@ class EvaluationImage(grain.transforms.Map):
         record, place = element
         position = clip_positions(len(record.frames), 1, 1, place)[0]
         frame = decode_jpeg(record.frames[position], record)
-        view = centre_view(*frame.shape[:2], self.crop_scale)
+        height, width, _ = frame.shape
+        view = centre_view(height, width, self.crop_scale)
         return {"image": apply_view(frame, view, self.resolution), **_labels(record)}
 
 
-def _decode_distinct(record: Record, positions: Sequence[int]) -> list[np.ndarray]:
-    decoded = {p: decode_jpeg(record.frames[p], record) for p in dict.fromkeys(positions)}
-    return [decoded[p] for p in positions]
+def _decode_distinct(record: Record, positions: np.ndarray) -> list[np.ndarray]:
+    decoded = {p: decode_jpeg(record.frames[p], record) for p in set(positions.tolist())}
+    return [decoded[p] for p in positions.tolist()]
 
 
 def _labels(record: Record) -> dict[str, np.ndarray]:
     return {
-        "action": np.int32(record.action),
+        "action": np.asarray(record.action, np.int32),
         "attributes": record.attributes,
-        "index": np.int32(record.index),
+        "index": np.asarray(record.index, np.int32),
     }

@@ -1,6 +1,7 @@
 """What all tests share: shape checks of the pure modules, eight CPU devices, a tiny dataset."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -13,6 +14,11 @@ install_import_hook(["anon_jax.losses", "anon_jax.metrics"], "beartype.beartype"
 
 # Before JAX starts its backend; tests that compare one device with eight take what they need.
 jax.config.update("jax_num_cpu_devices", 8)
+
+# Compiling takes most of the tests' time; equal programs of one session are compiled once.
+_CACHE = tempfile.TemporaryDirectory(prefix="anon_jax_tests_")
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(scope="session")

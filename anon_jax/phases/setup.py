@@ -18,7 +18,8 @@ from anon_jax.loop import Loop, fit
 from anon_jax.methods import Method, get_method
 from anon_jax.models import build_model
 from anon_jax.optimizers import make_optimizer
-from anon_jax.sharding import check_batch_size, make_mesh, replicated
+from anon_jax.settings import batch_sizes
+from anon_jax.sharding import check_batch_sizes, make_mesh, replicated
 from anon_jax.state import NetState, Network, TrainState
 from anon_jax.steps import Step
 from anon_jax.writers import MetricWriter
@@ -67,10 +68,7 @@ def open_run(
 ) -> Run:
     """Checks what can be checked before anything is computed."""
     mesh = make_mesh(config.devices)
-    for field in ("reconstruct", "pretrain_privacy", "evaluate_action", "evaluate_privacy"):
-        check_batch_size(f"{field}.batch_size", config[field].batch_size, mesh)
-    for field in ("batch_clips", "batch_images"):
-        check_batch_size(f"minimax.{field}", config.minimax[field], mesh)
+    check_batch_sizes(batch_sizes(config), mesh)
     if videos.kind != "video":
         raise ConfigError(f"config.data.videos is '{videos.name}', a dataset of still images")
     return Run(config, workdir, get_method(config.method), mesh, videos, images or videos)
