@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from anon_jax import settings
@@ -72,11 +72,23 @@ def _main(argv: list[str]) -> None:
         print(f"Report: {workdir / 'report' / 'report.html'}")
 
 
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; an override of a field that the config lacks ends in a sentence."""
+    flags.mark_flag_as_required("config")
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(f"error: {error}")
+    except AttributeError as error:  # from config_flags, for --config.FIELD that is not there
+        overrides = ", ".join(a for a in argv if a.startswith("--config."))
+        sys.exit(f"error: no such field of the config: {error}\nGiven were: {overrides}")
+    logging.set_verbosity(logging.WARNING)  # the libraries tell their steps at level INFO
+    return rest
+
+
 def main() -> None:
     """The console script."""
-    flags.mark_flag_as_required("config")
-    jax.config.config_with_absl()
-    app.run(_main)
+    app.run(_main, flags_parser=_parse)
 
 
 if __name__ == "__main__":

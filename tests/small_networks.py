@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import optax
 
+from anon_jax.minimax_steps import Penalty, Weights, make_adversary_step, make_anonymizer_step
 from anon_jax.models import build_model
 from anon_jax.state import Network, TrainState, new_state
-from anon_jax.steps import Penalty, Step, Weights, make_adversary_step, make_anonymizer_step
+from anon_jax.steps import Step
 
 BATCH, FRAMES, SIDE, ACTIONS, ATTRIBUTES = 2, 4, 16, 3, 2
 SMALL = {"stage_sizes": (1,), "width": 4}

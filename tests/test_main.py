@@ -1,5 +1,6 @@
 """The whole run on a tiny dataset: its files, its figures, and that a crash changes nothing."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -9,9 +10,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from small_networks import SMALL, SMALL_3D
 
 from anon_jax import loop, main
 from anon_jax.errors import WorkdirError
+from anon_jax.models import MODELS
 from configs import base, demo
 
 REPOSITORY = Path(main.__file__).parents[1]
@@ -41,6 +44,20 @@ def tiny_config(data_dir, **fields):
     config.devices = 2
     config.update(fields)
     return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_stage_networks():
+    """The tiny networks with a single stage: compiling them takes most of a run's time."""
+    small = {
+        "unetpp_tiny": {**SMALL, "decoder_channels": (4, 4)},
+        "i3d_tiny": SMALL_3D,
+        "resnet_tiny": SMALL,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, numbers in small.items():
+            patch.setitem(MODELS, name, functools.partial(MODELS[name], **numbers))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from anon_jax.minimax_steps import (
+    Penalty,
+    Weights,
+    make_adversary_step,
+    make_anonymizer_step,
+)
 from anon_jax.phases import pretrain_privacy, reconstruct, setup
 from anon_jax.sharding import compile_step, to_host
 from anon_jax.state import Network, TrainState, new_state
-from anon_jax.steps import (
-    Penalty,
-    Step,
-    Weights,
-    anonymize,
-    make_adversary_step,
-    make_anonymizer_step,
-    to_float,
-)
+from anon_jax.steps import Step, anonymize, to_float
 from anon_jax.writers import save_comparison
 from input_pipeline.loader import zip_streams
 from input_pipeline.records import RecordSource

@@ -1,0 +1,164 @@
+"""The two steps of the minimax game: f_A against f_B with f_T, then f_T and f_B against f_A."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from anon_jax import losses
+from anon_jax.state import Metrics, TrainState
+from anon_jax.steps import (
+    Batch,
+    Networks,
+    Step,
+    anonymize,
+    both_views,
+    contrast,
+    make_step,
+    to_float,
+    top1,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """L_A = action L_T - privacy L_B + penalty L_penalty (arXiv 2504.14301, Sec. 3)."""
+
+    action: float = 1.0
+    privacy: float = 1.0
+    penalty: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Penalty:
+    """How L_penalty is measured and weighed; see `losses.penalty` and `losses.rms_distance`."""
+
+    budget: float
+    mode: str = "hinge"
+    reduction: str = "batch"
+    space: str = "pixel"
+    multiplier_rate: float = 0.05
+    multiplier_max: float = 100.0
+
+
+def make_anonymizer_step(
+    networks: Networks,
+    *,
+    weights: Weights,
+    penalty: Penalty,
+    temperature: float,
+    ceiling: bool,
+    seed: int,
+) -> Step:
+    """Minimax step 1: f_A by L_A = w_T L_T - w_B L_B + w_P L_penalty; f_T and f_B frozen.
+
+    f_T and f_B run in evaluation mode, but the gradient goes through them to f_A. f_A sees the
+    frames of the clips and both views of the images in one forward pass, so that its BatchNorm
+    statistics are those of all that it anonymizes later. batch = {"clip": ..., "image": ...}.
+    In lagrangian mode w_P is the state's multiplier, adapted after the update. With a penalty
+    weight of 0 the distance is measured, and changes nothing.
+    """
+    held = penalty.mode == "lagrangian" and weights.penalty > 0
+
+    def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
+        clips = to_float(batch["clip"]["frames"])
+        frames = clips.reshape(-1, *clips.shape[2:])  # [B, T, H, W, 3] -> [B*T, H, W, 3]
+        inputs = jnp.concatenate([frames, both_views(batch["image"])])
+        output, stats = networks["anonymizer"].apply(
+            state.nets["anonymizer"], inputs, train=True, key=key
+        )
+        anonymized = output[: len(frames)].reshape(clips.shape)  # [B*T, ...] -> [B, T, ...]
+        (logits, out), _ = networks["action"].apply(state.nets["action"], anonymized)
+        embeddings, _ = networks["privacy"].apply(state.nets["privacy"], output[len(frames) :])
+        terms = {
+            "action_loss": losses.cross_entropy(logits, batch["clip"]["action"]),
+            "privacy_loss": contrast(embeddings, temperature, ceiling),
+        }
+        distance = _distance(networks, state, clips, anonymized, out["features"], penalty)
+        cost = losses.penalty(
+            distance,
+            penalty.budget,
+            mode="lagrangian" if held else "hinge",
+            multiplier=state.multiplier if held else None,
+        )
+        loss = weights.action * terms["action_loss"] - weights.privacy * terms["privacy_loss"]
+        loss = loss + (1.0 if held else weights.penalty) * cost
+        metrics = {
+            "anonymizer/loss": loss,
+            **{f"anonymizer/{name}": term for name, term in terms.items()},
+            "anonymizer/top1": top1(logits, batch["clip"]["action"]),
+            "penalty/value": cost,
+            "penalty/distance": jnp.mean(distance),
+            "penalty/active": jnp.mean(distance > penalty.budget),
+        }
+        return loss, (metrics, {"anonymizer": stats})
+
+    update = make_step(networks, ("anonymizer",), objective, seed=seed)
+    return _adapting_multiplier(update, penalty) if held else update
+
+
+def make_adversary_step(networks: Networks, *, temperature: float, seed: int) -> Step:
+    """Minimax step 2: f_A frozen; f_T by L_T and f_B by L_B, each on anonymized data.
+
+    The two losses share no parameters, so the gradient of their sum is each network's own.
+    """
+
+    def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
+        clips = anonymize(networks, state.nets, to_float(batch["clip"]["frames"]))
+        views = anonymize(networks, state.nets, both_views(batch["image"]))
+        action_key, privacy_key = jax.random.split(key)
+        (logits, _), action_stats = networks["action"].apply(
+            state.nets["action"], clips, train=True, key=action_key
+        )
+        embeddings, privacy_stats = networks["privacy"].apply(
+            state.nets["privacy"], views, train=True, key=privacy_key
+        )
+        action_loss = losses.cross_entropy(logits, batch["clip"]["action"])
+        privacy_loss = contrast(embeddings, temperature)
+        metrics = {
+            "action/loss": action_loss,
+            "action/top1": top1(logits, batch["clip"]["action"]),
+            "privacy/loss": privacy_loss,
+        }
+        stats = {"action": action_stats, "privacy": privacy_stats}
+        return action_loss + privacy_loss, (metrics, stats)
+
+    return make_step(networks, ("action", "privacy"), objective, seed=seed)
+
+
+def _distance(
+    networks: Networks,
+    state: TrainState,
+    clips: jax.Array,
+    anonymized: jax.Array,
+    features: jax.Array,
+    penalty: Penalty,
+) -> jax.Array:
+    """How far f_A went from its input, in pixels or in f_T's pooled features of the clip."""
+    if penalty.space == "pixel":
+        return losses.rms_distance(clips, anonymized, reduction=penalty.reduction)
+    (_, raw), _ = networks["action"].apply(state.nets["action"], clips)
+    # The raw clip does not depend on f_A, and f_T is frozen: nothing to differentiate there.
+    raw_features = jax.lax.stop_gradient(raw["features"])
+    return losses.feature_distance(raw_features, features, reduction=penalty.reduction)
+
+
+def _adapting_multiplier(update: Step, penalty: Penalty) -> Step:
+    """The update, then one step of dual ascent on the state's multiplier."""
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        state, metrics = update(state, batch)
+        multiplier = losses.update_multiplier(
+            state.multiplier,
+            metrics["penalty/distance"],
+            penalty.budget,
+            rate=penalty.multiplier_rate,
+            maximum=penalty.multiplier_max,
+        )
+        return state.replace(multiplier=multiplier), {
+            **metrics,
+            "penalty/multiplier": multiplier,
+        }
+
+    return step
