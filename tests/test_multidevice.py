@@ -1,6 +1,7 @@
 """Eight devices give the result of one: a whole minimax cycle, BatchNorm over the global batch."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import small_networks as small
 
@@ -9,7 +10,8 @@ from anon_jax.sharding import compile_step, make_mesh, replicate, shard_batch
 
 def _cycle(devices: int):
     mesh = make_mesh(devices)
-    state = replicate(small.initial_state(), mesh)
+    # A copy: the compiled step reuses the memory of the state that it gets.
+    state = replicate(jax.tree.map(jnp.copy, small.initial_state()), mesh)
     batch = jax.tree.map(lambda x: np.concatenate([x] * 4), small.batch())  # 8 clips, 8 pairs
     rng = np.random.default_rng(0)
     for part, name in (("clip", "frames"), ("image", "image"), ("image", "view_b")):
