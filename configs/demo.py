@@ -29,7 +29,8 @@ def get_config() -> ConfigDict:
     config.networks.privacy = "resnet_tiny"
     config.networks.motion_input = True
     config.networks.dropout = 0.0
-    config.reconstruct.epochs = 2.0
+    # Stopped early: details that f_A never learned to draw need not be removed by the game.
+    config.reconstruct.epochs = 0.5
     config.reconstruct.batch_size = 64
     config.reconstruct.optimizer.schedule = "cosine"
     config.reconstruct.optimizer.learning_rate = 3e-3
@@ -37,22 +38,25 @@ def get_config() -> ConfigDict:
     config.pretrain_privacy.epochs = 5.0
     config.pretrain_privacy.optimizer.learning_rate = 2e-3
     config.pretrain_privacy.optimizer.warmup_epochs = 0.5
-    config.minimax.epochs = 6.0
-    config.minimax.warmup_epochs = 2.0
+    config.minimax.epochs = 4.2
+    config.minimax.warmup_epochs = 1.5
     config.minimax.batch_clips = 16
     config.minimax.batch_images = 32
+    # Weight 1, as published, keeps less of the action here, and leaks no less: docs/results.md.
+    config.minimax.weights.action = 4.0
+    config.minimax.penalty.budget = 0.3
     config.minimax.anonymizer_optimizer.learning_rate = 1e-3
     config.minimax.action_optimizer.learning_rate = 2e-3
     config.minimax.privacy_optimizer.learning_rate = 2e-3
-    config.evaluate_action.epochs = 5.0
+    config.evaluate_action.epochs = 4.0
     config.evaluate_action.batch_size = 24
-    config.evaluate_action.validate_every = 1.0
+    config.evaluate_action.validate_every = 2.0
     config.evaluate_action.optimizer.learning_rate = 4e-3
     config.evaluate_action.optimizer.warmup_epochs = 0.5
     config.evaluate_privacy.source = "videos"
-    config.evaluate_privacy.epochs = 10.0
+    config.evaluate_privacy.epochs = 8.0
     config.evaluate_privacy.batch_size = 32
-    config.evaluate_privacy.validate_every = 2.0
+    config.evaluate_privacy.validate_every = 4.0
     config.evaluate_privacy.optimizer.schedule = "cosine"
     config.evaluate_privacy.optimizer.learning_rate = 2e-3
     config.evaluate_privacy.optimizer.warmup_epochs = 0.5
