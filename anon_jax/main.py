@@ -19,7 +19,7 @@ from anon_jax.phases import (
     report,
     setup,
 )
-from anon_jax.results import add_seconds
+from anon_jax.results import add_seconds, read_results
 from anon_jax.sharding import cpu_devices
 from input_pipeline.build import ensure_dataset
 from input_pipeline.errors import DataError
@@ -69,7 +69,17 @@ def _main(argv: list[str]) -> None:
     except (RunError, DataError) as error:
         sys.exit(f"error: {error}")
     if "report" in config.phases:
-        print(f"Report: {workdir / 'report' / 'report.html'}")
+        _print_summary(workdir)
+
+
+def _print_summary(workdir: Path) -> None:
+    """One line per method and the place of the report, on standard output."""
+    for method, measured in read_results(workdir).items():
+        figures = {"Top-1": measured.get("action", {}).get("top1")}
+        figures |= {"cMAP": measured.get("privacy", {}).get("cmap")}
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value)
+        print(f"{method}: {shown}")
+    print(f"Report: {workdir / 'report' / 'report.html'}")
 
 
 def _parse(argv: list[str]) -> list[str]:
