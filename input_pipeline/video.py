@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -183,6 +184,12 @@ class _Scaler:
         return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns))
 
 
+# Tags that are no UTF-8 must not stop a video from being read. PyAV 19 dropped the option.
+_METADATA: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[av.container.InputContainer]:
     if not path.is_file():
@@ -193,7 +200,7 @@ def _open(path: Path) -> Iterator[av.container.InputContainer]:
     # absolute path, because FFmpeg takes "name:" at the start of one for a protocol.
     options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
     try:
-        container = av.open(str(path.absolute()), options=options, metadata_errors="replace")
+        container = av.open(str(path.absolute()), options=options, **_METADATA)
     except (av.FFmpegError, OSError) as error:
         raise DataError(
             f"{path}: no video that can be opened (damaged, cut short, or something else): "
