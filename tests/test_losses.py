@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from jaxtyping import TypeCheckError
 
 from anon_jax import losses
@@ -53,6 +52,7 @@ def test_l1_by_hand():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cross_entropy_equals_torch(smoothing):
+    torch = pytest.importorskip("torch")
     logits = 5 * random_array((6, 4))
     labels = np.array([0, 1, 2, 3, 3, 0])
     value, gradient = jax.value_and_grad(losses.cross_entropy)(
@@ -79,6 +79,7 @@ def test_cross_entropy_rejects_a_smoothing_of_one():
 
 
 def test_binary_cross_entropy_equals_torch_over_the_known_entries():
+    torch = pytest.importorskip("torch")
     logits = 5 * random_array((5, 3))
     labels = np.random.default_rng(1).integers(-1, 2, (5, 3))
     assert (labels == -1).any()
