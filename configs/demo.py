@@ -42,7 +42,7 @@ def get_config() -> ConfigDict:
     config.minimax.warmup_epochs = 1.5
     config.minimax.batch_clips = 16
     config.minimax.batch_images = 32
-    # Weight 1, as published, keeps less of the action here, and leaks no less: docs/results.md.
+    # Published: 1. What other weights did here is in docs/results.md.
     config.minimax.weights.action = 4.0
     config.minimax.penalty.budget = 0.3
     config.minimax.anonymizer_optimizer.learning_rate = 1e-3

@@ -47,7 +47,8 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
     )
     split = run.videos.test_split
     report = test(best, split, run.config.data.test_clips)
-    return {**report, "split": split, "best_step": int(best.step)}
+    num_steps, _ = setup.length(section, source)
+    return {**report, "split": split, "steps": num_steps, "best_step": int(best.step)}
 
 
 def _tester(run: setup.Run, networks: Networks) -> Callable[[TrainState, str, int], dict[str, Any]]:

@@ -72,7 +72,8 @@ def _evaluate(run: setup.Run, method: str, spec: DatasetSpec) -> dict[str, Any]:
     thresholds = metrics.tune_thresholds(*test(best, "validation"))
     split = spec.test_split
     report = metrics.privacy_report(*test(best, split), spec.attributes, thresholds=thresholds)
-    return {**report, "split": split, "best_step": int(best.step)}
+    num_steps, _ = setup.length(section, source)
+    return {**report, "split": split, "steps": num_steps, "best_step": int(best.step)}
 
 
 def _tester(
