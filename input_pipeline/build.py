@@ -12,8 +12,10 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from input_pipeline.build_report import REPORT_FILE, BuildReport
-from input_pipeline.catalog import BUILDERS, Job, jobs
+from input_pipeline.catalog import BUILDERS, PUBLISHED, Job, jobs
 from input_pipeline.errors import DataError
+from input_pipeline.media_builder import SHARDS_FOLDER
+from input_pipeline.progress import say
 from input_pipeline.publish import build_lock, publish, staging
 from input_pipeline.specs import DatasetSpec, dataset_path, load_spec
 
@@ -27,7 +29,7 @@ def build_dataset(
       dataset: "moving_figures", "moving_figures/CONFIG" or "video_folder".
       data_dir: folder of all datasets.
       overwrite: build anew; what is there is replaced when the new dataset is complete.
-      **options: for video_folder the fields of its `VideoFolderConfig`.
+      **options: the fields of the builder's config, such as `source`.
 
     Returns:
       The specs of the datasets named.
@@ -35,6 +37,7 @@ def build_dataset(
     Raises:
       DataError: an unknown name, unusable input, too many unreadable videos, or a dataset that was
         built with other options is there and `overwrite` is not given. Nothing half-built stays.
+      OSError: the disk is full or cannot be written; what is complete stays and is continued.
     """
     data_dir = Path(data_dir).expanduser()
     return [_build(job, data_dir, overwrite) for job in jobs(dataset, options)]
@@ -63,25 +66,25 @@ def _build(job: Job, data_dir: Path, overwrite: bool) -> DatasetSpec:
     with build_lock(folder):
         if not overwrite and _is_complete(final):
             _check_same_options(job, final)
-            _say(f"{job.name} is in {final} already; nothing to do")
+            say(f"{job.name} is in {final} already; nothing to do{_missing_then(final)}")
         else:
             _write(job, folder, final)
     return load_spec(job.name, data_dir)
 
 
 def _write(job: Job, folder: Path, final: Path) -> None:
-    with staging(folder, job.version) as scratch, _quiet_tfds():
+    with staging(folder, job.version, keep=SHARDS_FOLDER) as scratch, _quiet_tfds():
         builder = job.make(scratch)
-        _say(f"building {job.name} in {final}")
+        say(f"building {job.name} in {final}")
         builder.download_and_prepare(
             file_format="array_record",
             download_config=tfds.download.DownloadConfig(try_download_gcs=False),
         )
         publish(Path(builder.data_dir), final)
     if (final / REPORT_FILE).is_file():
-        _say(BuildReport.load(final).summary())
+        say(BuildReport.load(final).summary())
     size = sum(path.stat().st_size for path in final.iterdir())
-    _say(f"{job.name} is in {final}, {size / 2**20:.1f} MiB")
+    say(f"{job.name} is in {final}, {size / 2**20:.1f} MiB")
 
 
 @contextlib.contextmanager
@@ -123,8 +126,11 @@ def _check_same_options(job: Job, final: Path) -> None:
         )
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+def _missing_then(final: Path) -> str:
+    missing = BuildReport.load(final).missing if (final / REPORT_FILE).is_file() else []
+    if not missing:
+        return ""
+    return f" ({len(missing)} files were missing then; --overwrite builds it anew)"
 
 
 def _split_values(text: str) -> dict[str, str]:
@@ -153,9 +159,24 @@ def _parser() -> argparse.ArgumentParser:
     add("dataset", metavar="NAME", help=f"{', '.join(BUILDERS)}, or BUILDER/CONFIG")
     add("--data_dir", required=True, metavar="DIR", help="folder of all datasets")
     add("--overwrite", action="store_true", default=False, help="build anew, replace what is there")
+    files = parser.add_argument_group("all but moving_figures")
+    add = files.add_argument
+    add("--source", type=Path, metavar="DIR", help="folder of the videos or images")
+    add("--short_side", type=int, metavar="PIXELS", help="of the stored frames (default: 240)")
+    add("--quality", type=int, help="of their JPEGs, 1 to 100 (default: 95)")
+    add("--max_bad_share", type=float, metavar="SHARE", help="of unreadable files (default: 0.01)")
+    add("--allow_missing", action="store_true", help="leave out the files that are not there")
+    add("--clip_frames", type=int, metavar="N", help="least of a damaged video (default: 16)")
+    add("--workers", type=int, metavar="N", help="processes (default: one for each core)")
+    published = parser.add_argument_group(", ".join(PUBLISHED))
+    published.add_argument(
+        "--annotations",
+        type=Path,
+        metavar="DIR",
+        help="folder of the split and label files, at any depth (default: the source)",
+    )
     folder = parser.add_argument_group("video_folder")
     add = folder.add_argument
-    add("--source", type=Path, metavar="DIR", help="folder of the videos")
     add("--name", help="the dataset becomes video_folder/NAME (default: the folder's name)")
     add("--labels", type=Path, metavar="FILE", help="table of labels (default: SOURCE/labels.csv)")
     add("--attributes", type=_names, metavar="A,B,...", help="columns of private attributes")
@@ -167,10 +188,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="VALUE:SPLIT,...",
         help="what its cells mean, e.g. T1:train,T2:validation",
     )
-    add("--short_side", type=int, metavar="PIXELS", help="of the stored frames (default: 240)")
-    add("--quality", type=int, help="of their JPEGs, 1 to 100 (default: 95)")
-    add("--max_bad_share", type=float, metavar="SHARE", help="of unreadable videos (default: 0.01)")
-    add("--workers", type=int, metavar="N", help="threads that decode (default: one for each core)")
     return parser
 
 
@@ -180,13 +197,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         build_dataset(arguments.pop("dataset"), arguments.pop("data_dir"), **arguments)
     except DataError as error:
-        _say(str(error))
+        say(str(error))
         return 2
     except OSError as error:
-        _say(f"the dataset could not be written: {error}")
+        say(f"the dataset could not be written: {error}; the same command continues")
         return 2
     except KeyboardInterrupt:
-        _say("interrupted; nothing half-built was left behind")
+        say("interrupted; the same command continues")
         return 130
     return 0
 

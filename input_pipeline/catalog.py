@@ -3,13 +3,15 @@
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
+from input_pipeline.datasets.annotated import AnnotatedConfig
 from input_pipeline.errors import DataError
+from input_pipeline.media_builder import MediaBuilderConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +46,7 @@ def jobs(name: str, options: Mapping[str, Any]) -> list[Job]:
 def _moving_figures(config: str, options: Mapping[str, Any]) -> list[Job]:
     if options:
         raise DataError(f"moving_figures is generated and takes no option {', '.join(options)}")
-    # Builders are imported when they are asked for: TFDS keeps every one that it has seen.
-    module = importlib.import_module(
-        "input_pipeline.datasets.moving_figures.moving_figures_dataset_builder"
-    )
-    builder = module.MovingFigures
+    builder = _builder_module("moving_figures").MovingFigures
     known = [known.name for known in builder.BUILDER_CONFIGS]
     if config and config not in known:
         raise DataError(
@@ -67,30 +65,60 @@ def _moving_figures(config: str, options: Mapping[str, Any]) -> list[Job]:
 
 
 def _video_folder(config_name: str, options: Mapping[str, Any]) -> list[Job]:
-    module = importlib.import_module(
-        "input_pipeline.datasets.video_folder.video_folder_dataset_builder"
-    )
+    module = _builder_module("video_folder")
     values = dict(options)
-    fields = [field.name for field in dataclasses.fields(module.VideoFolderConfig)]
-    unknown = [key for key in values if key not in fields]
-    if unknown:
-        raise DataError(f"video_folder takes no option {', '.join(unknown)}")
-    if not values.get("source"):
-        raise DataError("video_folder needs the folder of the videos: --source=DIR")
+    _check_options("video_folder", module.VideoFolderConfig, values)
     name = values.pop("name", None) or config_name or _safe_name(Path(values["source"]))
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise DataError(
             f"name: '{name}' must start with a letter and hold only letters, digits, _ and -"
         )
     config = module.VideoFolderConfig(name=name, **values)
-    return [
-        Job(
-            name=f"video_folder/{name}",
-            version=str(module.VideoFolder.VERSION),
-            options=config.options(),
-            make=lambda data_dir: module.VideoFolder(config=config, data_dir=data_dir),
-        )
-    ]
+    return [_job("video_folder", module.VideoFolder, config)]
+
+
+def _published(builder: str, class_name: str) -> Callable[[str, Mapping[str, Any]], list[Job]]:
+    """The jobs of a builder that takes `AnnotatedConfig`; its bare name is its first config's."""
+
+    def jobs_of(config_name: str, options: Mapping[str, Any]) -> list[Job]:
+        module = _builder_module(builder)
+        builder_class = getattr(module, class_name)
+        known = builder_class.CONFIGS
+        if config_name and config_name not in known:
+            raise DataError(
+                f"There is no dataset '{builder}/{config_name}'; its configs are: "
+                f"{', '.join(known)}"
+            )
+        _check_options(builder, AnnotatedConfig, options, but=("name",))
+        config = AnnotatedConfig(name=config_name or known[0], **options)
+        return [_job(builder, builder_class, config)]
+
+    return jobs_of
+
+
+def _builder_module(builder: str) -> Any:
+    # Builders are imported when they are asked for: TFDS keeps every one that it has seen.
+    return importlib.import_module(f"input_pipeline.datasets.{builder}.{builder}_dataset_builder")
+
+
+def _check_options(
+    builder: str, config: type, options: Mapping[str, Any], but: Sequence[str] = ()
+) -> None:
+    fields = {field.name for field in dataclasses.fields(config)} - set(but)
+    unknown = [key for key in options if key not in fields]
+    if unknown:
+        raise DataError(f"{builder} takes no option {', '.join(unknown)}")
+    if not options.get("source"):
+        raise DataError(f"{builder} needs the folder of the files: --source=DIR")
+
+
+def _job(builder: str, builder_class: Any, config: MediaBuilderConfig) -> Job:
+    return Job(
+        name=f"{builder}/{config.name}",
+        version=str(builder_class.VERSION),
+        options=config.options(),
+        make=lambda data_dir: builder_class(config=config, data_dir=data_dir),
+    )
 
 
 def _safe_name(source: Path) -> str:
@@ -100,7 +128,18 @@ def _safe_name(source: Path) -> str:
     return name if name[:1].isalpha() else f"videos_{name}".rstrip("_")
 
 
+# Datasets that others have published: the builder's name, and its class.
+PUBLISHED = {
+    "ucf101": "Ucf101",
+    "hmdb51": "Hmdb51",
+    "vispr": "Vispr",
+    "pa_hmdb51": "PaHmdb51",
+    "vphmdb": "Vphmdb",
+    "vpucf": "Vpucf",
+}
+
 BUILDERS: dict[str, Callable[[str, Mapping[str, Any]], list[Job]]] = {
     "moving_figures": _moving_figures,
     "video_folder": _video_folder,
+    **{builder: _published(builder, name) for builder, name in PUBLISHED.items()},
 }

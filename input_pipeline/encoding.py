@@ -1,27 +1,26 @@
-"""Videos to JPEG frames: one, or many side by side on threads with the results in order."""
+"""Video and image files to JPEG frames."""
 
-import collections
 import dataclasses
-import itertools
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image, ImageOps
 
 from input_pipeline.errors import DataError
-from input_pipeline.video import VideoFrames, VideoInfo
+from input_pipeline.video import MAX_PIXELS, VideoFrames, VideoInfo, scaled_size
 
 # One video is one record, and a record (a protocol buffer) must stay below 2 GiB. At a short side
 # of 240 and quality 95 this is about 20,000 frames, eleven minutes at 30 frames per second.
 MAX_VIDEO_BYTES = 512 * 2**20
 
+_EXIF_ORIENTATION = 0x0112  # the tag's number; 1 is upright, 5 to 8 exchange height and width
+
 
 @dataclasses.dataclass(frozen=True)
-class EncodedVideo:
-    """The frames of a video as JPEG bytes (RGB once decoded), and what is known of the source."""
+class EncodedMedia:
+    """The frames as JPEG bytes (RGB once decoded; one for a still image), and their source."""
 
     frames: list[bytes]
     info: VideoInfo
@@ -36,7 +35,7 @@ def encode_jpeg(frame: UInt8[np.ndarray, "height width 3"], quality: int = 95) -
     return data.tobytes()
 
 
-def encode_video(path: Path, *, short_side: int | None, quality: int) -> EncodedVideo:
+def encode_video(path: Path, *, short_side: int | None, quality: int) -> EncodedMedia:
     """Decodes a video and encodes its frames, one at a time.
 
     Raises:
@@ -53,33 +52,33 @@ def encode_video(path: Path, *, short_side: int | None, quality: int) -> Encoded
                 f"{path}: too long for one record: {len(frames)} frames are more than "
                 f"{MAX_VIDEO_BYTES} bytes of JPEG; cut the video into clips"
             )
-    return EncodedVideo(frames, video.info)
+    return EncodedMedia(frames, video.info)
 
 
-def encode_videos(
-    paths: Iterable[Path], *, short_side: int | None, quality: int, workers: int
-) -> Iterator[EncodedVideo | DataError]:
-    """`encode_video` of each path in order, on `workers` threads; an error takes its video's place.
+def encode_image(path: Path, *, short_side: int | None, quality: int) -> EncodedMedia:
+    """Decodes a still image, upright as its EXIF orientation says, and encodes it anew.
 
-    Threads are enough because PyAV and OpenCV release the GIL while they work. At most
-    2 * workers videos wait in memory.
+    Raises:
+      DataError: it is no image, damaged, or has more than MAX_PIXELS.
     """
-
-    def encode(path: Path) -> EncodedVideo | DataError:
-        try:
-            return encode_video(path, short_side=short_side, quality=quality)
-        except DataError as error:
-            return error
-
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
     try:
-        remaining = iter(paths)
-        pending: collections.deque[Future[EncodedVideo | DataError]] = collections.deque(
-            pool.submit(encode, path) for path in itertools.islice(remaining, 2 * workers)
-        )
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(encode, path) for path in itertools.islice(remaining, 1))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: {width}x{height} pixels are more than the limit of {MAX_PIXELS}"
+                )
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # by a quarter of a circle
+            stored = scaled_size(height, width, short_side)[::-1]
+            image.draft("RGB", stored)  # a JPEG is decoded at a half, a quarter, ... where it can
+            rgb = ImageOps.exif_transpose(image.convert("RGB").resize(stored, Image.Resampling.BOX))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as an image: {error}") from error
+    info = VideoInfo(
+        source_height=width if turned else height,
+        source_width=height if turned else width,
+        num_frames=1,
+    )
+    return EncodedMedia([encode_jpeg(np.asarray(rgb), quality)], info)

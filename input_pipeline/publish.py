@@ -21,23 +21,32 @@ def build_lock(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def staging(folder: Path, version: str) -> Iterator[Path]:
-    """An empty folder to build in, inside `folder`; removed on the way out, also after an error.
+def staging(folder: Path, version: str, keep: str = "") -> Iterator[Path]:
+    """A folder to build in, inside `folder`, empty but for what may be continued.
 
-    What earlier builds left behind is removed first, and a dataset that was about to be replaced
-    when its build was killed is put back. Call it with the `build_lock` of `folder` held.
+    A dataset that was about to be replaced when its build was killed is put back first. On the way
+    out the folder is removed, but for its entry `keep` when the build was stopped, by the user or
+    by the system (a full disk): the next one continues there. After other errors nothing stays.
+    Call it with the `build_lock` of `folder` held.
     """
     final, replaced = folder / version, folder / _REPLACED
     if replaced.exists() and not final.exists():
         replaced.rename(final)
-    for path in folder.glob("incomplete.*"):
-        shutil.rmtree(path)
     path = folder / _STAGING
-    path.mkdir()
+    path.mkdir(exist_ok=True)
+    for left in [*folder.glob("incomplete.*"), *path.iterdir()]:
+        if left != path and not (left.parent == path and left.name == keep):
+            _remove(left)
+    stopped = False
     try:
         yield path
+    except (OSError, KeyboardInterrupt):
+        stopped = (path / keep).is_dir()
+        raise
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        for left in path.iterdir() if stopped else [path]:
+            if left.name != keep:
+                _remove(left)
 
 
 def publish(built: Path, final: Path) -> None:
@@ -46,4 +55,12 @@ def publish(built: Path, final: Path) -> None:
     if final.exists():
         final.rename(replaced)
     built.rename(final)
-    shutil.rmtree(replaced, ignore_errors=True)
+    _remove(replaced)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a folder as far as it can be; what stays is no dataset by its name."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

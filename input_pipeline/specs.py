@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ class DatasetSpec:
       actions: class names in label order; empty for images.
       attributes: names of the private attributes in column order.
       split_sizes: number of records per split.
+      shortest: frames of the shortest video per split; None for images and where it is not known.
     """
 
     name: str
@@ -34,6 +35,7 @@ class DatasetSpec:
     actions: tuple[str, ...]
     attributes: tuple[str, ...]
     split_sizes: dict[str, int]
+    shortest: dict[str, int] | None = None
 
     @property
     def test_split(self) -> str:
@@ -44,7 +46,8 @@ class DatasetSpec:
 def video_features(actions: Sequence[str], attributes: Sequence[str]) -> tfds.features.FeaturesDict:
     """Features of one video: JPEG frames (RGB), action, attributes in {0, 1, UNKNOWN}, origin.
 
-    `metadata` is a JSON object of whatever else is known of the video.
+    The source's size is that of the file before its frames were reduced, in pixels. `metadata` is
+    a JSON object of whatever else is known of the video.
     """
     return tfds.features.FeaturesDict(
         {
@@ -53,6 +56,7 @@ def video_features(actions: Sequence[str], attributes: Sequence[str]) -> tfds.fe
             "attributes": tfds.features.Tensor(shape=(len(attributes),), dtype=np.int32),
             "id": tfds.features.Text(),
             "group": tfds.features.Text(),
+            "num_frames": tfds.features.Scalar(np.int32),
             "fps": tfds.features.Scalar(np.float32),
             "source_height": tfds.features.Scalar(np.int32),
             "source_width": tfds.features.Scalar(np.int32),
@@ -69,14 +73,21 @@ def image_features(attributes: Sequence[str]) -> tfds.features.FeaturesDict:
             "attributes": tfds.features.Tensor(shape=(len(attributes),), dtype=np.int32),
             "id": tfds.features.Text(),
             "group": tfds.features.Text(),
+            "source_height": tfds.features.Scalar(np.int32),
+            "source_width": tfds.features.Scalar(np.int32),
             "metadata": tfds.features.Text(),
         }
     )
 
 
-def spec_metadata(attributes: Sequence[str]) -> tfds.core.MetadataDict:
-    """What a builder stores beside its features so that `load_spec` can name the columns."""
-    return tfds.core.MetadataDict({"attributes": list(attributes)})
+def spec_metadata(
+    attributes: Sequence[str], shortest_video: Mapping[str, int] | None = None
+) -> tfds.core.MetadataDict:
+    """What a builder stores beside its features for `load_spec`: the columns' names, and by split
+    the number of frames of the shortest video (a builder may add it when it has seen them all).
+    """
+    shortest = dict(shortest_video or {})
+    return tfds.core.MetadataDict({"attributes": list(attributes), "shortest_video": shortest})
 
 
 def load_spec(name: str, data_dir: str | Path) -> DatasetSpec:
@@ -90,13 +101,15 @@ def load_spec(name: str, data_dir: str | Path) -> DatasetSpec:
     if path is None or info_file is None or not info_file.is_file():
         raise DataError(_missing_message(name, Path(data_dir)))
     info = tfds.builder_from_directory(path).info
+    metadata = json.loads((path / "metadata.json").read_text())
     return DatasetSpec(
         name=name,
         path=path,
         kind="video" if "frames" in info.features else "image",
         actions=tuple(info.features["action"].names) if "action" in info.features else (),
-        attributes=tuple(json.loads((path / "metadata.json").read_text())["attributes"]),
+        attributes=tuple(metadata["attributes"]),
         split_sizes={split: info.splits[split].num_examples for split in info.splits},
+        shortest=metadata.get("shortest_video") or None,
     )
 
 
@@ -116,9 +129,14 @@ def _jpeg() -> tfds.features.Image:
 
 def _missing_message(name: str, data_dir: Path) -> str:
     builder, _, config = name.partition(":")[0].partition("/")
-    source = "" if builder == "moving_figures" else " --source=DIR"
-    flag = f" --name={config}" if builder == "video_folder" and config else ""
+    what, flags = name.partition(":")[0], " --source=DIR"
+    if builder == "video_folder":
+        what, flags = builder, flags + (f" --name={config}" if config else "")
+    elif builder == "moving_figures":
+        flags = ""
+    beside = sorted(p.parent.parent.name for p in data_dir.glob(f"{builder}/*/*/dataset_info.json"))
+    there = f"; of '{builder}' there is: {', '.join(beside)}" if beside else ""
     return (
-        f"The dataset '{name}' is not (completely) below {data_dir}. Build it with: "
-        f"python -m input_pipeline.build {builder}{source}{flag} --data_dir={data_dir}"
+        f"The dataset '{name}' is not (completely) below {data_dir}{there}. Build it with: "
+        f"python -m input_pipeline.build {what}{flags} --data_dir={data_dir}"
     )

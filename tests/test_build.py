@@ -1,5 +1,6 @@
 """The build command: atomic, repeatable, counting what it cannot read, and clear about refusals."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from video_samples import ROOT, halves, write_video
 
-from input_pipeline import catalog, encoding, video_builder
+from input_pipeline import catalog, encoding, estimate, media_builder, shards
 from input_pipeline.build import build_dataset, ensure_dataset, main
 from input_pipeline.build_report import BuildReport
 from input_pipeline.errors import DataError
@@ -60,7 +61,7 @@ def test_command_line_builds_once(source, data, capsys):
     assert main(arguments) == 0
     output = capsys.readouterr()
     assert output.out == ""
-    assert "12 of 12 videos read (train 8, validation 4), 18 frames; 0 missing" in output.err
+    assert "12 of 12 files read (train 8, validation 4), 18 frames; 0 missing" in output.err
     assert load_spec(NAME, data).split_sizes == {"train": 8, "validation": 4}
     before = contents(data / NAME / "1.0.0")
     assert main(arguments) == 0
@@ -83,7 +84,7 @@ def test_two_processes_write_the_same_bytes(source, data, tmp_path):
 
 
 def test_order_mixes_classes_and_shards_keep_every_video(source, data, monkeypatch):
-    monkeypatch.setattr(video_builder, "SHARD_VIDEOS", 3)
+    monkeypatch.setattr(shards, "SHARD_ENTRIES", 3)
     (spec,) = build_dataset("video_folder", data, source=source)
     assert len(list(spec.path.glob("*train.array_record*"))) == 3
     records = RecordSource(spec, "train")
@@ -94,10 +95,10 @@ def test_order_mixes_classes_and_shards_keep_every_video(source, data, monkeypat
 
 
 def test_large_files_get_shards_of_their_own(source, data, monkeypatch):
-    monkeypatch.setattr(video_builder, "SHARD_SOURCE_BYTES", 1)
-    (source / "03.avi").write_text("no video")  # its shard stays empty
+    monkeypatch.setattr(shards, "SHARD_SOURCE_BYTES", 1)
+    (source / "03.avi").write_text("no video")  # a shard without records is left out
     (spec,) = build_dataset("video_folder", data, source=source, max_bad_share=0.1)
-    assert len(list(spec.path.glob("*train.array_record*"))) == 8
+    assert len(list(spec.path.glob("*train.array_record*"))) == 7
     records = RecordSource(spec, "train")
     assert len({records[index].id for index in range(7)}) == 7
     assert len(records) == 7
@@ -125,10 +126,10 @@ def test_unreadable_videos_are_named_counted_and_limited(source, data, capsys):
     whole = (source / "05.avi").read_bytes()
     second = whole.rindex(b"00dc", 0, whole.rindex(b"idx1"))
     (source / "05.avi").write_bytes(whole[:second])  # one of two frames is left
-    arguments = ["video_folder", f"--source={source}", f"--data_dir={data}"]
+    arguments = ["video_folder", f"--source={source}", f"--data_dir={data}", "--clip_frames=1"]
     assert main(arguments) == 2  # 1 of 12 is more than 1 %
     message = capsys.readouterr().err
-    assert "1 of 12 videos cannot be read, more than the share of 0.01" in message
+    assert "1 of 12 files cannot be read, more than the share of 0.01" in message
     assert f"{source / '02.avi'}: no video that can be opened" in message
     assert "Traceback" not in message
     assert_not_there(data)
@@ -140,21 +141,27 @@ def test_unreadable_videos_are_named_counted_and_limited(source, data, capsys):
     assert report.frames == 18 - 1 - 1
     spec = load_spec(NAME, data)
     assert spec.split_sizes == {"train": 7, "validation": 4}
+    assert spec.shortest == {"train": 1, "validation": 1}
     records = [RecordSource(spec, "train")[index] for index in range(7)]
     damaged = {record.id: record.metadata["damaged_frames"] for record in records}
     assert damaged["05.avi"] == 1
     assert sum(damaged.values()) == 1
+    # With fewer frames left than a clip has, a damaged video is unreadable; a whole one is not.
+    assert main([*arguments[:3], "--clip_frames=2", "--max_bad_share=0.2", "--overwrite"]) == 0
+    report = BuildReport.load(data / NAME / "1.0.0")
+    assert sorted(report.unreadable) == ["02.avi", "05.avi"]
+    assert "1 frames decode, fewer than the 2 of a clip" in report.unreadable["05.avi"]
 
 
 def test_a_file_that_vanishes_while_building_is_missing(source, data, monkeypatch):
-    encode = encoding.encode_video
+    encode = shards.encode_video
 
     def vanishing(path: Path, **options):
         if path.name == "03.avi":
             path.unlink()
         return encode(path, **options)
 
-    monkeypatch.setattr(encoding, "encode_video", vanishing)
+    monkeypatch.setattr(shards, "encode_video", vanishing)
     build_dataset("video_folder", data, source=source, max_bad_share=0.1)
     report = BuildReport.load(data / NAME / "1.0.0")
     assert (report.missing, report.unreadable) == (["03.avi"], {})
@@ -168,32 +175,59 @@ def test_a_class_or_split_without_readable_videos_fails(source, data):
     assert_not_there(data)
     for index in range(12):
         (source / f"{index:02d}.avi").write_text("no video")
-    with pytest.raises(DataError, match="no video of the split 'validation' can be read"):
+    with pytest.raises(DataError, match="nothing of the split 'validation' can be read"):
         build_dataset("video_folder", data, source=source, max_bad_share=1.0)
     assert_not_there(data)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("no space left")])
-def test_an_interrupted_build_leaves_nothing(source, data, monkeypatch, capsys, error):
-    encode = encoding.encode_video
+def test_a_stopped_build_is_continued(source, data, monkeypatch, capsys, error):
+    monkeypatch.setattr(shards, "SHARD_ENTRIES", 3)
+    encode, encoded = shards.encode_video, []
+    monkeypatch.setattr(estimate, "MAX_FILES", 1)
+    failing_file = ["09.avi"]
 
     def failing(path: Path, **options):
-        if path.name == "09.avi":  # in the validation split: the training shards are written
+        encoded.append(path.name)
+        if path.name in failing_file:
             raise error
         return encode(path, **options)
 
     arguments = ["video_folder", f"--source={source}", f"--data_dir={data}"]
-    monkeypatch.setattr(encoding, "encode_video", failing)
+    monkeypatch.setattr(shards, "encode_video", failing)
     assert main(arguments) == (130 if error is KeyboardInterrupt else 2)
-    assert "Traceback" not in capsys.readouterr().err
-    assert_not_there(data)
-    monkeypatch.undo()
+    message = capsys.readouterr().err
+    assert "the same command continues" in message
+    assert "Traceback" not in message
+    assert leftovers(data) == ["incomplete.build"]
+    with pytest.raises(DataError, match=r"is not \(completely\) below"):
+        load_spec(NAME, data)
+    # One file of the complete shards is changed: it is stored as it is now, the others are kept.
+    (source / "02.avi").write_bytes((source / "04.avi").read_bytes())
+    encoded.clear()
+    failing_file.clear()
     assert main(arguments) == 0
-    before = contents(data / NAME / "1.0.0")
-    monkeypatch.setattr(encoding, "encode_video", failing)
-    assert main([*arguments, "--overwrite", "--quality=50"]) != 0
-    assert contents(data / NAME / "1.0.0") == before
+    assert "continuing: " in capsys.readouterr().err
+    assert len(set(encoded)) < 12
+    assert "02.avi" in encoded
     assert leftovers(data) == []
+    built = contents(data / NAME / "1.0.0")
+    assert main([*arguments, "--overwrite"]) == 0
+    assert contents(data / NAME / "1.0.0") == built
+    # A stopped replacement leaves what was there.
+    failing_file.append("09.avi")
+    assert main([*arguments, "--overwrite", "--quality=50"]) != 0
+    assert contents(data / NAME / "1.0.0") == built
+
+
+def test_many_processes_write_the_same_and_stop_together(source, data, monkeypatch, tmp_path):
+    monkeypatch.setattr(shards, "SHARD_ENTRIES", 2)
+    build_dataset("video_folder", data, source=source, workers=1)
+    monkeypatch.setattr(media_builder, "SOURCE_BYTES_A_PROCESS", 1)
+    other = tmp_path / "other"
+    build_dataset("video_folder", other, source=source, workers=2)
+    assert contents(other / NAME / "1.0.0") == contents(data / NAME / "1.0.0")
+    assert multiprocessing.active_children() == []
 
 
 def test_what_a_killed_build_left_is_removed_or_put_back(source, data):
@@ -217,8 +251,11 @@ def test_what_a_killed_build_left_is_removed_or_put_back(source, data):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["ucf102"], "no dataset 'ucf102' to build; known are: moving_figures, video_folder"),
-        (["video_folder"], "needs the folder of the videos: --source=DIR"),
+        (
+            ["ucf102"],
+            "no dataset 'ucf102' to build; known are: moving_figures, video_folder, ucf101",
+        ),
+        (["video_folder"], "needs the folder of the files: --source=DIR"),
         (["video_folder", "--source=/nowhere"], "/nowhere: the source folder is not there"),
         (["video_folder", "--source={source}", "--name=a/b"], "name: 'a/b' must start with"),
         (["video_folder", "--source={source}", "--name=1.0.0"], "name: '1.0.0' must start with"),
@@ -281,6 +318,7 @@ class GeneratedFigures(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self):
         jpeg = encoding.encode_jpeg(np.zeros((8, 8, 3), np.uint8))
         example = {"image": jpeg, "attributes": np.ones(1, np.int32), "id": "0", "group": ""}
+        example |= {"source_height": 8, "source_width": 8}
         yield 0, {**example, "metadata": "{}"}
 
 

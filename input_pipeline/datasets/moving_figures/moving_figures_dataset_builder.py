@@ -52,8 +52,13 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
             else video_features(config.actions, config.attributes)
         )
         return self.dataset_info_from_configs(
-            features=features, metadata=spec_metadata(config.attributes)
+            features=features,
+            metadata=spec_metadata(config.attributes, self._shortest()),
         )
+
+    def _shortest(self) -> dict[str, int]:
+        config = self.builder_config
+        return {} if config.still else dict.fromkeys(config.clips, config.frames)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # nothing is downloaded
@@ -71,6 +76,8 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
                 "attributes": clip.attributes,
                 "id": clip.id,
                 "group": clip.group,
+                "source_height": config.resolution,
+                "source_width": config.resolution,
                 "metadata": json.dumps(clip.metadata),
             }
             if config.still:
@@ -78,10 +85,9 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
             else:
                 example |= {
                     "frames": [_jpeg(frame) for frame in clip.frames],
+                    "num_frames": len(clip.frames),
                     "action": clip.action,
                     "fps": FPS,
-                    "source_height": config.resolution,
-                    "source_width": config.resolution,
                 }
             yield clip.id, example
 

@@ -11,12 +11,13 @@ import tensorflow_datasets as tfds
 
 from input_pipeline.errors import DataError
 from input_pipeline.labels import Labels, read_labels
+from input_pipeline.media_builder import MediaBuilder, MediaBuilderConfig
+from input_pipeline.shards import Entry
 from input_pipeline.specs import SPLITS
-from input_pipeline.video_builder import VideoBuilder, VideoBuilderConfig, VideoEntry
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class VideoFolderConfig(VideoBuilderConfig):
+class VideoFolderConfig(MediaBuilderConfig):
     """Where the videos and their labels are, and what the columns mean.
 
     Attributes:
@@ -65,7 +66,7 @@ class VideoFolderConfig(VideoBuilderConfig):
         }
 
 
-class VideoFolder(VideoBuilder):
+class VideoFolder(MediaBuilder):
     """Videos of a folder with their actions, private attributes, groups and splits."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -96,11 +97,11 @@ class VideoFolder(VideoBuilder):
         """Names of the private attributes in column order."""
         return self.labels.attributes
 
-    def entries(self) -> Mapping[str, Sequence[VideoEntry]]:
+    def entries(self) -> Mapping[str, Sequence[Entry]]:
         """The listed videos by split; splits without videos are left out."""
-        by_split: dict[str, list[VideoEntry]] = {}
+        by_split: dict[str, list[Entry]] = {}
         for video in sorted(self.labels.videos, key=lambda video: SPLITS.index(video.split)):
-            entry = VideoEntry(
+            entry = Entry(
                 path=self.builder_config.source / video.file,
                 id=video.file,
                 action=video.action,
