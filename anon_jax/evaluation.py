@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from anon_jax import metrics
+from anon_jax.metric_reports import average_by_group, labels_by_group
 from anon_jax.sharding import shard_batch, to_host
 from anon_jax.state import Network, TrainState
 from anon_jax.steps import anonymize, to_float
@@ -62,5 +62,5 @@ def split_probabilities(
     In float64, where the sigmoids of large logits still differ.
     """
     probabilities = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-    means, _ = metrics.average_by_group(probabilities, indices)
-    return means, metrics.labels_by_group(labels, indices)
+    means, _ = average_by_group(probabilities, indices)
+    return means, labels_by_group(labels, indices)

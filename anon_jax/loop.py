@@ -1,5 +1,6 @@
 """fit(): the only training loop. A phase differs from another in the steps that it gives to it."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -55,14 +56,28 @@ def fit(
     Args:
       state: the state at step 0; also the structure that a checkpoint is restored into.
       schedule: which compiled step makes update i (0-based).
-      stream: a Grain IterDataset of batches; its position is part of the checkpoint.
+      stream: a Grain IterDataset of batches; its position is part of the checkpoint. Its iterator
+        is closed at the end, whatever that is.
 
     Raises:
       NonFiniteLossError: a metric became NaN or infinite. It is found at the next logging step, and
         always before a checkpoint is written, without a host synchronisation in each step.
     """
-    iterator = iter(stream)
-    state = checkpointer.restore(replicate(state, mesh), iterator)
+    with contextlib.closing(iter(stream)) as iterator:
+        state = checkpointer.restore(replicate(state, mesh), iterator)
+        return _train(state, schedule, iterator, loop, mesh, checkpointer, writer)
+
+
+def _train(
+    state: TrainState,
+    schedule: Callable[[int], Step],
+    iterator: Any,
+    loop: Loop,
+    mesh: Mesh,
+    checkpointer: Checkpointer,
+    writer: MetricWriter,
+) -> TrainState:
+    """`fit` from the restored state on."""
     start = int(state.step)
     writer.start(start)
     pending: list[tuple[int, Any, Metrics]] = []

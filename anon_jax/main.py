@@ -11,6 +11,7 @@ from ml_collections import ConfigDict, config_flags
 from anon_jax import settings
 from anon_jax.errors import RunError
 from anon_jax.phases import (
+    datasets,
     evaluate_action,
     evaluate_privacy,
     minimax,
@@ -21,7 +22,6 @@ from anon_jax.phases import (
 )
 from anon_jax.results import add_seconds, read_results
 from anon_jax.sharding import cpu_devices
-from input_pipeline.build import ensure_dataset
 from input_pipeline.errors import DataError
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file of the run.")
@@ -46,11 +46,8 @@ def execute(config: ConfigDict, workdir: Path) -> None:
       RunError, DataError: with a message for the user.
     """
     settings.check_config(config)
-    data_dir = Path(config.data.data_dir).expanduser()
-    videos = ensure_dataset(config.data.videos, data_dir)
-    images = ensure_dataset(config.data.images, data_dir) if config.data.images else None
+    run = setup.open_run(config, workdir, datasets.ensure_datasets(config))
     settings.claim_workdir(workdir, config)
-    run = setup.open_run(config, workdir, videos, images)
     for phase in config.phases:
         start = time.monotonic()
         _PHASES[phase](run)

@@ -1,4 +1,4 @@
-"""Metrics of action and privacy, their chance levels, and the reports made of them.
+"""Metrics of action and privacy, and their chance levels.
 
 NumPy on the host, float64 inside. Scores are probabilities in [0, 1] unless a name says otherwise.
 Privacy labels are 1 present, 0 absent, -1 unknown; unknown entries are left out attribute by
@@ -10,11 +10,18 @@ outside [0, 1] and for labels outside their range; only further errors are docum
 Metrics of arXiv 2504.14301, Sec. 4; chance levels, AUROC and normalised leakage are additions.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Integer, Shaped
+from jaxtyping import Float, Integer
+
+from anon_jax.metric_checks import (
+    check_attributes,
+    check_finite,
+    check_labels,
+    check_not_empty,
+    check_probabilities,
+)
 
 # The published code compares raw logits with 0.5: this threshold on probabilities.
 PUBLISHED_THRESHOLD = float(1.0 / (1.0 + np.exp(-0.5)))
@@ -33,8 +40,8 @@ def top1(scores: Float[np.ndarray, "samples actions"], labels: SampleLabels) -> 
     """
     if len(scores) != len(labels):
         raise ValueError(f"There are {len(scores)} rows of scores but {len(labels)} labels.")
-    _check_finite(scores)
-    _check_labels(labels, 0, scores.shape[1] - 1)
+    check_finite(scores)
+    check_labels(labels, 0, scores.shape[1] - 1)
     return float((scores.argmax(axis=1) == labels).mean())
 
 
@@ -43,13 +50,13 @@ def chance_top1(labels: SampleLabels, num_actions: int) -> float:
 
     The labels are only checked. `majority_top1` is what the best constant answer reaches.
     """
-    _check_labels(labels, 0, num_actions - 1)
+    check_labels(labels, 0, num_actions - 1)
     return 1.0 / num_actions
 
 
 def majority_top1(labels: SampleLabels) -> float:
     """Top-1 in (0, 1] of always answering the action that is most frequent in these labels."""
-    _check_not_empty(labels)
+    check_not_empty(labels)
     return float(np.unique(labels, return_counts=True)[1].max() / len(labels))
 
 
@@ -62,7 +69,7 @@ def average_precision(scores: SampleScores, labels: SampleLabels) -> float:
     Raises:
         ValueError: an unknown label, or no positive one.
     """
-    _check_attributes(scores, labels)
+    check_attributes(scores, labels)
     if (labels == -1).any() or not (labels == 1).any():
         raise ValueError("Average precision needs labels of 0 and 1 only, at least one of them 1.")
     true_positives, predicted, _ = _cumulative_counts(scores, labels)
@@ -78,7 +85,7 @@ def auroc(scores: SampleScores, labels: SampleLabels) -> float:
     Raises:
         ValueError: an unknown label, or labels of one class only.
     """
-    _check_attributes(scores, labels)
+    check_attributes(scores, labels)
     if set(np.unique(labels)) != {0, 1}:
         raise ValueError("AUROC needs labels of 0 and 1 only, and both of them.")
     true_positives, predicted, _ = _cumulative_counts(scores, labels)
@@ -91,6 +98,21 @@ def degenerate_attributes(labels: Labels) -> list[int]:
     """Indices of the attributes whose known labels do not hold both classes."""
     both = (labels == 1).any(axis=0) & (labels == 0).any(axis=0)
     return [int(index) for index in np.flatnonzero(~both)]
+
+
+def measured_attributes(labels: Labels) -> list[int]:
+    """Indices of the attributes that are not degenerate.
+
+    Raises:
+        ValueError: there is none.
+    """
+    kept = sorted(set(range(labels.shape[1])) - set(degenerate_attributes(labels)))
+    if not kept:
+        raise ValueError(
+            f"All {labels.shape[1]} attributes are degenerate: the known labels of the "
+            f"{labels.shape[0]} samples hold one class only, so no macro mean is defined."
+        )
+    return kept
 
 
 def per_class_average_precision(scores: Scores, labels: Labels) -> PerAttribute:
@@ -111,12 +133,12 @@ def cmap(scores: Scores, labels: Labels) -> float:
     Raises:
         ValueError: every attribute is degenerate.
     """
-    return float(per_class_average_precision(scores, labels)[_kept(labels)].mean())
+    return float(per_class_average_precision(scores, labels)[measured_attributes(labels)].mean())
 
 
 def macro_auroc(scores: Scores, labels: Labels) -> float:
     """Mean AUROC of the attributes that are not degenerate. Scores and errors as in `cmap`."""
-    return float(per_class_auroc(scores, labels)[_kept(labels)].mean())
+    return float(per_class_auroc(scores, labels)[measured_attributes(labels)].mean())
 
 
 def per_class_f1(
@@ -132,8 +154,8 @@ def per_class_f1(
     Returns:
         2 TP / (2 TP + FP + FN) an attribute; 0 where nothing is positive and nothing predicted so.
     """
-    _check_probabilities(probabilities)
-    _check_attributes(probabilities, labels)
+    check_probabilities(probabilities)
+    check_attributes(probabilities, labels)
     predicted = (probabilities.astype(np.float64) >= thresholds) & (labels != -1)
     positive = labels == 1
     return _f1((predicted & positive).sum(axis=0), predicted.sum(axis=0), positive.sum(axis=0))
@@ -154,7 +176,7 @@ def macro_f1_published(logits: Scores, labels: Labels) -> float:
 
     Only for comparison with published figures: it answers yes from probability 0.622 on.
     """
-    _check_attributes(logits, labels)
+    check_attributes(logits, labels)
     return macro_f1((logits >= 0.5).astype(np.float64), labels)
 
 
@@ -165,8 +187,8 @@ def tune_thresholds(probabilities_val: Scores, labels_val: Labels) -> PerAttribu
         Thresholds in [0, 1], midway between two scores; the largest of those equally good; 0.5 for
         an attribute without a known positive.
     """
-    _check_probabilities(probabilities_val)
-    _check_attributes(probabilities_val, labels_val)
+    check_probabilities(probabilities_val)
+    check_attributes(probabilities_val, labels_val)
     thresholds = np.full(labels_val.shape[1], 0.5)
     for index, (scores, labels) in enumerate(zip(probabilities_val.T, labels_val.T, strict=True)):
         known = labels != -1
@@ -196,7 +218,7 @@ def chance_cmap(labels: Labels) -> float:
     Raises:
         ValueError: every attribute is degenerate.
     """
-    return float(prevalence(labels)[_kept(labels)].mean())
+    return float(prevalence(labels)[measured_attributes(labels)].mean())
 
 
 def always_yes_f1(labels: Labels) -> float:
@@ -213,117 +235,6 @@ def normalised_leakage(cmap: float, chance: float, cmap_raw: float) -> float:
     return (cmap - chance) / (cmap_raw - chance) if cmap_raw > chance else float("nan")
 
 
-def average_by_group(
-    scores: Float[np.ndarray, "samples *dims"], group_ids: Shaped[np.ndarray, " samples"]
-) -> tuple[Float[np.ndarray, "groups *dims"], Shaped[np.ndarray, " groups"]]:
-    """Average the scores of the clips or frames that belong to one video.
-
-    Average probabilities, not logits (softmax or sigmoid first), as the published action test does.
-
-    Returns:
-        The means [G, ...] in float64, and the G distinct ids in order of first appearance.
-    """
-    _check_finite(scores)
-    first, index = _groups(group_ids)
-    sums = np.zeros((len(first), *scores.shape[1:]))
-    np.add.at(sums, index, scores)
-    counts = np.bincount(index).reshape(-1, *[1] * (scores.ndim - 1))  # [G] -> [G, 1, ...]
-    return sums / counts, group_ids[first]
-
-
-def labels_by_group(
-    labels: Integer[np.ndarray, "samples *dims"], group_ids: Shaped[np.ndarray, " samples"]
-) -> Integer[np.ndarray, "groups *dims"]:
-    """Return the one label that all the samples of a group share, in `average_by_group`'s order.
-
-    Raises:
-        ValueError: the labels of a group differ; names the group.
-    """
-    _check_not_empty(labels)
-    first, index = _groups(group_ids)
-    differing = np.flatnonzero(
-        (labels != labels[first][index]).any(axis=tuple(range(1, labels.ndim)))
-    )
-    if differing.size:
-        at = differing[0]
-        raise ValueError(
-            f"The labels of group {group_ids[at]!r} differ: {labels[first[index[at]]]} at sample "
-            f"{first[index[at]]}, {labels[at]} at sample {at}."
-        )
-    return labels[first]
-
-
-def action_report(
-    probabilities: Float[np.ndarray, "videos actions"], labels: Integer[np.ndarray, " videos"]
-) -> dict[str, float | int]:
-    """Top-1 of a test split beside its chance levels, in [0, 1], and its size; ready for JSON.
-
-    Args:
-        probabilities: softmax outputs averaged over the clips of each video (`average_by_group`).
-        labels: 0-based action indices.
-    """
-    return {
-        "top1": top1(probabilities, labels),
-        "chance": chance_top1(labels, probabilities.shape[1]),
-        "majority": majority_top1(labels),
-        "num_videos": len(labels),
-    }
-
-
-def privacy_report(
-    probabilities: Scores,
-    labels: Labels,
-    attribute_names: Sequence[str],
-    *,
-    thresholds: PerAttribute | None = None,
-) -> dict[str, Any]:
-    """Every privacy metric of a test split beside its chance levels, ready for JSON.
-
-    Args:
-        probabilities: sigmoid outputs in [0, 1], averaged over frames where a sample is a video.
-        labels: 1, 0, or -1 for unknown.
-        attribute_names: one name a column.
-        thresholds: from `tune_thresholds` on the validation split; adds "f1_tuned".
-
-    Returns:
-        Python floats that are never NaN: macro means "cmap", "f1" (threshold 0.5), "f1_tuned",
-        "f1_published" (probabilities at the published code's threshold), "auroc", "chance_cmap",
-        "always_yes_f1"; "per_attribute", name to "ap", "prevalence", "auroc", "f1"; "left_out",
-        the names of the degenerate attributes, which enter none of these figures.
-
-    Raises:
-        ValueError: every attribute is degenerate, or names or thresholds do not fit the columns.
-    """
-    if len(set(attribute_names)) != len(attribute_names) or len(attribute_names) != labels.shape[1]:
-        raise ValueError(f"{labels.shape[1]} attributes need as many names: {attribute_names}.")
-    if thresholds is not None and len(thresholds) != labels.shape[1]:
-        raise ValueError(f"{labels.shape[1]} attributes need as many thresholds: {thresholds}.")
-    kept = _kept(labels)
-    probabilities, labels = probabilities[:, kept], labels[:, kept]
-    report: dict[str, Any] = {
-        "cmap": cmap(probabilities, labels),
-        "f1": macro_f1(probabilities, labels),
-        "f1_published": macro_f1(probabilities, labels, PUBLISHED_THRESHOLD),
-        "auroc": macro_auroc(probabilities, labels),
-        "chance_cmap": chance_cmap(labels),
-        "always_yes_f1": always_yes_f1(labels),
-    }
-    if thresholds is not None:
-        report["f1_tuned"] = macro_f1(probabilities, labels, thresholds[kept])
-    columns = {
-        "ap": per_class_average_precision(probabilities, labels),
-        "prevalence": prevalence(labels),
-        "auroc": per_class_auroc(probabilities, labels),
-        "f1": per_class_f1(probabilities, labels),
-    }
-    report["per_attribute"] = {
-        attribute_names[index]: {key: float(column[at]) for key, column in columns.items()}
-        for at, index in enumerate(kept)
-    }
-    report["left_out"] = [name for i, name in enumerate(attribute_names) if i not in kept]
-    return report
-
-
 def _cumulative_counts(
     scores: SampleScores, labels: SampleLabels
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -337,7 +248,7 @@ def _cumulative_counts(
 def _per_attribute(
     metric: Callable[[np.ndarray, np.ndarray], float], scores: Scores, labels: Labels
 ) -> PerAttribute:
-    _check_attributes(scores, labels)
+    check_attributes(scores, labels)
     values = np.full(labels.shape[1], np.nan)
     for index in set(range(labels.shape[1])) - set(degenerate_attributes(labels)):
         known = labels[:, index] != -1
@@ -348,56 +259,3 @@ def _per_attribute(
 def _f1(true_positives: np.ndarray, predicted: np.ndarray, positive: np.ndarray) -> np.ndarray:
     # TP + FP are predicted, TP + FN positive, so their sum is 2 TP + FP + FN.
     return 2.0 * true_positives / np.maximum(predicted + positive, 1)
-
-
-def _kept(labels: Labels) -> list[int]:
-    kept = sorted(set(range(labels.shape[1])) - set(degenerate_attributes(labels)))
-    if not kept:
-        raise ValueError(
-            f"All {labels.shape[1]} attributes are degenerate: the known labels of the "
-            f"{labels.shape[0]} samples hold one class only, so no macro mean is defined."
-        )
-    return kept
-
-
-def _groups(group_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sample of each group's first appearance [G], and the group of each sample [N]."""
-    _, first, inverse = np.unique(group_ids, return_index=True, return_inverse=True)
-    order = first.argsort()
-    return first[order], order.argsort()[inverse]
-
-
-def _check_not_empty(array: np.ndarray) -> None:
-    if array.size == 0:
-        raise ValueError(f"There is nothing to measure: an array has the shape {array.shape}.")
-
-
-def _check_finite(scores: np.ndarray) -> None:
-    _check_not_empty(scores)
-    _check_all(np.isfinite(scores), scores, "scores are not finite")
-
-
-def _check_probabilities(scores: np.ndarray) -> None:
-    _check_finite(scores)
-    inside = (scores >= 0.0) & (scores <= 1.0)
-    _check_all(inside, scores, "probabilities are outside [0, 1] (logits need the sigmoid first)")
-
-
-def _check_labels(labels: np.ndarray, lowest: int, highest: int) -> None:
-    _check_not_empty(labels)
-    inside = (labels >= lowest) & (labels <= highest)
-    _check_all(inside, labels, f"labels are outside {lowest} .. {highest}")
-
-
-def _check_attributes(scores: np.ndarray, labels: np.ndarray) -> None:
-    if scores.shape != labels.shape:
-        raise ValueError(f"Scores {scores.shape} and labels {labels.shape} differ in shape.")
-    _check_finite(scores)
-    _check_labels(labels, -1, 1)
-
-
-def _check_all(good: np.ndarray, values: np.ndarray, complaint: str) -> None:
-    bad = np.argwhere(~good)
-    if len(bad):
-        at = tuple(bad[0].tolist())
-        raise ValueError(f"{len(bad)} {complaint}; the first is {values[at]} at index {at}.")

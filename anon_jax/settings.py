@@ -18,13 +18,14 @@ from configs import base
 
 # May differ between two starts in one workdir: they do not change what a phase computes.
 _PER_START = ("phases", "data.data_dir", "data.num_threads", "data.prefetch")
-_CHOICES: dict[str, Iterable[str]] = {
+_CHOICES: dict[str, Iterable[Any]] = {
     "method": METHODS,
     "dtype": ("float32", "bfloat16"),
     "networks.anonymizer": [name for name in MODELS if name.startswith("unet")],
     "networks.action": [name for name in MODELS if name.startswith("i3d")],
     "networks.privacy": [name for name in MODELS if name.startswith("resnet")],
     "networks.output_activation": ("sigmoid", "identity"),
+    "data.test_crops": (1, 3),
     "minimax.penalty.mode": losses.PENALTY_MODES,
     "minimax.penalty.reduction": losses.REDUCTIONS,
     "minimax.penalty.space": ("pixel", "action_feature"),
@@ -137,5 +138,5 @@ def _unknown_field(field: str, known: Mapping[str, Any]) -> str:
     return f"config.{field} is no field of configs/base.py.{hint} Known there: {here}"
 
 
-def _unknown_value(field: str, value: Any, choices: Iterable[str]) -> str:
-    return f"config.{field} has '{value}'; known: {', '.join(choices)}"
+def _unknown_value(field: str, value: Any, choices: Iterable[Any]) -> str:
+    return f"config.{field} has '{value}'; known: {', '.join(map(str, choices))}"

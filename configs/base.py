@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     config.sample_every = 500  # steps between two pictures in samples/
     config.checkpoint_every = 500  # steps between two checkpoints of a phase
     config.data = _data()
+    config.attack = _attack()
     config.networks = _networks()
     config.reconstruct = _reconstruct()
     config.pretrain_privacy = _pretrain_privacy()
@@ -47,8 +48,12 @@ def _data() -> ConfigDict:
     data.num_frames = 16  # frames of a clip
     data.frame_stride = 2  # distance of two frames; 1 where a video is too short for it
     data.resolution = 224  # side of the square frames that the networks see
-    data.num_threads = 4  # threads that decode JPEGs
-    data.prefetch = 4  # batches made ahead
+    data.repeat_short_videos = False  # True: one of fewer frames than a clip repeats its last one
+    # Processes that make training batches; 0 = threads of this one. The batches and their order
+    # are the same for each number, but a run resumes with the number that it began with.
+    data.num_workers = 0
+    data.num_threads = 4  # threads that decode JPEGs, in each worker process
+    data.prefetch = 4  # batches made ahead, by each worker process
     data.clip_augmentation = ConfigDict()  # one set of parameters for all frames of a clip
     data.clip_augmentation.crop_scale = (0.6, 1.0)  # side of the crop / short side of the frame
     data.clip_augmentation.jitter = 0.1  # brightness, contrast, saturation: factors 1 +- this
@@ -64,8 +69,18 @@ def _data() -> ConfigDict:
     data.image_augmentation.flip = 0.5
     data.image_augmentation.erase = 0.0
     data.test_clips = 5  # evenly spaced clips of a test video whose softmax is averaged
-    data.test_crop_scale = 0.8  # side of the centre crop / short side of the frame
+    # Crops of each of these clips: 1 = the centre; 3 = start, centre and end of the longer side
+    # (STPrivacy's protocol). Frames of the privacy evaluation have the centre crop alone.
+    data.test_crops = 1
+    data.test_crop_scale = 0.8  # side of a test crop / short side of the frame
     return data
+
+
+def _attack() -> ConfigDict:
+    attack = ConfigDict()  # what evaluate_action and evaluate_privacy learn from and are tested on
+    attack.videos = ""  # dataset of clips with its own actions; "" = data.videos
+    attack.images = ""  # dataset with its own attributes; "" = data.images, or frames of the videos
+    return attack
 
 
 def _networks() -> ConfigDict:

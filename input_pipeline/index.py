@@ -2,7 +2,7 @@
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from input_pipeline.records import RecordSource
@@ -40,36 +40,24 @@ def write_index(
                     table.writerow([*row, result.stored[entry.id], *cells])
 
 
-def read_index(spec: DatasetSpec) -> list[IndexedRecord]:
-    """The rows of the table, or of the records themselves where a dataset has none."""
+def read_index(spec: DatasetSpec, split: str) -> Iterator[IndexedRecord]:
+    """The rows of a split, from the table, or from the records where a dataset has none.
+
+    Raises:
+      DataError: there is no such split, or nothing in it.
+    """
+    spec.check_split(split)
     path = spec.path / INDEX_FILE
-    if not path.is_file():
-        return [row for split in spec.split_sizes for row in _scan(spec, split)]
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.reader(file)
-        next(table)
-        return [
-            IndexedRecord(
-                split=split,
-                id=name,
-                action=action,
-                group=group,
-                num_frames=int(num_frames),
-                attributes=tuple(int(cell) if cell else UNKNOWN for cell in cells),
-            )
-            for split, name, action, group, num_frames, *cells in table
-        ]
-
-
-def _scan(spec: DatasetSpec, split: str) -> list[IndexedRecord]:
-    return [
-        IndexedRecord(
-            split=split,
-            id=record.id,
-            action="" if record.action < 0 else spec.actions[record.action],
-            group=record.group,
-            num_frames=len(record.frames),
-            attributes=tuple(record.attributes.tolist()),
-        )
-        for record in RecordSource(spec, split)
-    ]
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            table = csv.reader(file)
+            next(table)
+            for row_split, name, action, group, num_frames, *cells in table:
+                if row_split == split:
+                    values = tuple(int(cell) if cell else UNKNOWN for cell in cells)
+                    yield IndexedRecord(split, name, action, group, int(num_frames), values)
+        return
+    for record in RecordSource(spec, split):
+        action = "" if record.action < 0 else spec.actions[record.action]
+        values = tuple(record.attributes.tolist())
+        yield IndexedRecord(split, record.id, action, record.group, len(record.frames), values)

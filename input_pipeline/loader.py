@@ -1,19 +1,28 @@
 """Batches for training and evaluation: Grain pipelines over the records of prepared datasets.
 
 Training streams are endless, shuffled anew in each epoch, and their iterators can be checkpointed
-in the middle of an epoch. Decoding runs in threads: OpenCV releases the GIL.
+in the middle of an epoch. Decoding runs in threads, for OpenCV releases the GIL; `with_workers`
+moves it to processes.
 """
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
 import grain
+import jax
 import numpy as np
+from absl import flags
 
+from input_pipeline.errors import DataError
+from input_pipeline.processes import exit_with_parent
 from input_pipeline.records import PooledSource, Record, RecordSource
 
 Batch = dict[str, Any]
+
+# An array in shared memory holds a file open; labels and indices, which are kept long, are copied.
+_MIN_SHARED_BYTES = 2**16
 
 
 def train_stream(
@@ -51,40 +60,108 @@ def zip_streams(streams: Mapping[str, grain.IterDataset]) -> grain.IterDataset:
     return zipped.map(lambda batches: dict(zip(names, batches, strict=True)))
 
 
+def with_workers(stream: grain.IterDataset, num_workers: int) -> grain.IterDataset:
+    """The same batches in the same order, made by `num_workers` processes; 0 = by this one.
+
+    Worker i makes the batches i, i + num_workers, ... with the threads and the buffer that the
+    stream was made with, and hands them over in shared memory (/dev/shm). Workers are spawned at
+    the first batch, use no accelerator, and end when the iterator is closed or this process dies.
+
+    The iterator's state belongs to one number of workers: `set_state` raises a DataError that names
+    both numbers where they differ.
+    """
+    if not flags.FLAGS.is_parsed():  # Grain asks for flags of its own, in notebooks too
+        flags.FLAGS.mark_as_parsed()
+    options = grain.experimental.DatasetOptions(min_shm_size=_MIN_SHARED_BYTES)
+    processes = grain.experimental.WithOptionsIterDataset(stream, options).mp_prefetch(
+        grain.MultiprocessingOptions(num_workers=num_workers), worker_init_fn=_start_worker
+    )
+    return _Workers(processes, num_workers)
+
+
 def evaluation_batches(
     source: RecordSource,
     transform: grain.transforms.Map,
     *,
     views: int,
+    crops: int = 1,
     batch_size: int,
     num_threads: int,
     prefetch: int,
 ) -> Iterator[Batch]:
-    """Every record of a split, `views` evenly spaced places of each, once and in order.
+    """Every record of a split, `crops` crops at `views` places of each, once and in order.
+
+    `transform` takes (record, place, crop). Places in the video and crops along the frame's longer
+    side are spread evenly over [0, 1]; a single one lies at 0.5.
 
     Yields batches of always `batch_size` elements: the last one is filled up with copies whose
-    "index" is -1. Views of one record share its index.
+    "index" is -1. All views of one record share its index.
     """
     cv2.setNumThreads(0)
-    dataset = grain.MapDataset.source(_Views(source, views)).map(transform)
+    dataset = grain.MapDataset.source(_Views(source, views, crops)).map(transform)
     batches = dataset.batch(batch_size, batch_fn=lambda elements: _fill(elements, batch_size))
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
     return iter(batches.to_iter_dataset(options))
 
 
 class _Views:
-    """(record, place) for each evenly spaced place of each record."""
+    """(record, place, crop) for each view of each record."""
 
-    def __init__(self, source: RecordSource, views: int):
+    def __init__(self, source: RecordSource, views: int, crops: int):
         self._source = source
-        self._places = np.linspace(0, 1, views) if views > 1 else np.array([0.5])
+        self._views = [(place, crop) for place in _spread(views) for crop in _spread(crops)]
 
     def __len__(self) -> int:
-        return len(self._source) * len(self._places)
+        return len(self._source) * len(self._views)
 
-    def __getitem__(self, index: int) -> tuple[Record, float]:
-        record, place = divmod(int(index), len(self._places))
-        return self._source[record], float(self._places[place])
+    def __getitem__(self, index: int) -> tuple[Record, float, float]:
+        record, view = divmod(int(index), len(self._views))
+        return self._source[record], *self._views[view]
+
+
+class _Workers(grain.IterDataset):
+    """The elements of its parent; its iterator's state remembers the number of workers."""
+
+    def __init__(self, parent: grain.IterDataset, num_workers: int):
+        super().__init__(parent)
+        self._num_workers = num_workers
+
+    def __iter__(self) -> grain.DatasetIterator:
+        return _WorkersIterator(self._parent.__iter__(), self._num_workers)
+
+
+class _WorkersIterator(grain.DatasetIterator):
+    def __init__(self, parent: grain.DatasetIterator, num_workers: int):
+        super().__init__(parent)
+        self._num_workers = num_workers
+
+    def __next__(self) -> Any:
+        return next(self._parent)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"num_workers": self._num_workers, "stream": self._parent.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        if state["num_workers"] != self._num_workers:
+            raise DataError(
+                f"The position in the data was saved with {state['num_workers']} worker processes; "
+                f"config.data.num_workers is {self._num_workers} now. Resume with "
+                f"config.data.num_workers={state['num_workers']}, or begin anew in another workdir"
+            )
+        self._parent.set_state(state["stream"])
+
+
+def _start_worker(index: int, count: int) -> None:
+    """Runs first in each worker process."""
+    del index, count
+    exit_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends its workers
+    jax.config.update("jax_platforms", "cpu")  # Grain imports JAX; the accelerator is the parent's
+    cv2.setNumThreads(0)
+
+
+def _spread(count: int) -> list[float]:
+    return np.linspace(0, 1, count).tolist() if count > 1 else [0.5]
 
 
 def _fill(elements: Sequence[Any], batch_size: int) -> Batch:

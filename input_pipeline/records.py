@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from input_pipeline.errors import DataError
 from input_pipeline.specs import DatasetSpec
 
 
@@ -48,9 +47,7 @@ class RecordSource:
     """
 
     def __init__(self, spec: DatasetSpec, split: str):
-        if not spec.split_sizes.get(split):
-            known = ", ".join(f"{name} ({size})" for name, size in spec.split_sizes.items())
-            raise DataError(f"'{spec.name}' in {spec.path} has no split '{split}'; it has: {known}")
+        spec.check_split(split)
         self.spec = spec
         self.split = split
         self._source = tfds.builder_from_directory(spec.path).as_data_source(
@@ -61,7 +58,7 @@ class RecordSource:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Record:
-        if not 0 <= index < len(self):  # also what ends a plain `for` over the source
+        if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {self!r}")
         feature = tf_example_pb2.Example.FromString(self._source[index]).features.feature
         still = "image" in feature
@@ -75,6 +72,9 @@ class RecordSource:
             fps=0.0 if still else feature["fps"].float_list.value[0],
             metadata=json.loads(_text(feature, "metadata") or "{}"),
         )
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
         # Grain writes the source's repr into the iterator's checkpoint and compares it on restore.

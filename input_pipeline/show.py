@@ -31,7 +31,7 @@ AUGMENTATION = Augmentation((0.6, 1.0), jitter=0.1, hue=0.1, grey=0.1, flip=0.5,
 
 def describe(spec: DatasetSpec) -> str:
     """The split sizes, and per split the counts of classes and attributes, as text."""
-    rows = read_index(spec)
+    rows = [row for split in spec.split_sizes for row in read_index(spec, split)]
     lines = [f"{spec.name} ({spec.kind}) in {spec.path}"]
     lines += _split_lines(spec, rows)
     if spec.actions:

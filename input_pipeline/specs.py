@@ -37,6 +37,12 @@ class DatasetSpec:
     split_sizes: dict[str, int]
     shortest: dict[str, int] | None = None
 
+    def check_split(self, split: str) -> None:
+        """Raises DataError where there is no such split, or nothing in it."""
+        if not self.split_sizes.get(split):
+            known = ", ".join(f"{name} ({size})" for name, size in self.split_sizes.items())
+            raise DataError(f"'{self.name}' in {self.path} has no split '{split}'; it has: {known}")
+
     @property
     def test_split(self) -> str:
         """The split that results are reported on: "validation" where there is no test split."""

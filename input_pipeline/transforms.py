@@ -66,10 +66,15 @@ def sample_view(
     return View((top, left, side, side), colour, bool(flip), erased)
 
 
-def centre_view(height: int, width: int, scale: float = 1.0) -> View:
-    """The centre square whose side is `scale` times the short side."""
+def evaluation_view(height: int, width: int, scale: float = 1.0, crop: float = 0.5) -> View:
+    """A square whose side is `scale` times the short side, centred across the longer side.
+
+    `crop` is its position along the longer side: 0 = at the start, 0.5 = centre, 1 = at the end.
+    Of a square frame the width counts as the longer side.
+    """
     side = max(1, round(min(height, width) * scale))
-    return View(((height - side) // 2, (width - side) // 2, side, side))
+    down, along = (crop, 0.5) if height > width else (0.5, crop)
+    return View((int((height - side) * down), int((width - side) * along), side, side))
 
 
 def colour_matrix(brightness: float, contrast: float, saturation: float, turn: float) -> np.ndarray:
@@ -119,7 +124,8 @@ def clip_positions(available: int, num_frames: int, stride: int, place: float) -
       stride: distance of two frames; where the video is too short for it, 1.
       place: position of the clip in the video, 0 = first possible, 1 = last possible.
 
-    A video shorter than the clip even so repeats its last frame.
+    A video shorter than the clip even so repeats its last frame; `TrainClip` and `EvaluationClip`
+    refuse such a video unless they are told to repeat.
     """
     if available < (num_frames - 1) * stride + 1:
         stride = 1
@@ -144,15 +150,24 @@ def _sample_box(rng: np.random.Generator) -> tuple[float, float, float, float]:
 
 @dataclasses.dataclass(frozen=True)
 class TrainClip(grain.transforms.RandomMap):
-    """A random clip of a video under one random view, with its labels."""
+    """A random clip of a video under one random view, with its labels.
+
+    `repeat_short` lets a video of less than `num_frames` frames repeat its last one.
+    """
 
     num_frames: int
     stride: int
     resolution: int
     augmentation: Augmentation
+    repeat_short: bool = False
 
     def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Record -> frames uint8 [T, R, R, 3], action, attributes, index."""
+        """Record -> frames uint8 [T, R, R, 3], action, attributes, index.
+
+        Raises:
+          DataError: the video is too short, or a frame is damaged; names the record.
+        """
+        _check_length(record, self.num_frames, self.repeat_short)
         positions = clip_positions(
             len(record.frames), self.num_frames, self.stride, float(rng.random())
         )
@@ -165,20 +180,31 @@ class TrainClip(grain.transforms.RandomMap):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationClip(grain.transforms.Map):
-    """The clip at a given place of a video, centre-cropped. Takes (record, place in [0, 1])."""
+    """The clip at a given place of a video, under a given crop; see `loader.evaluation_batches`.
+
+    `repeat_short` as in `TrainClip`.
+    """
 
     num_frames: int
     stride: int
     resolution: int
     crop_scale: float
+    repeat_short: bool = False
 
-    def map(self, element: tuple[Record, float]) -> dict[str, np.ndarray]:
-        """(record, place) -> frames uint8 [T, R, R, 3], action, attributes, index."""
-        record, place = element
+    def map(self, element: tuple[Record, float, float]) -> dict[str, np.ndarray]:
+        """(record, place, crop) -> frames uint8 [T, R, R, 3], action, attributes, index.
+
+        Place and crop lie in [0, 1], as in `clip_positions` and `evaluation_view`.
+
+        Raises:
+          DataError: the video is too short, or a frame is damaged; names the record.
+        """
+        record, place, crop = element
+        _check_length(record, self.num_frames, self.repeat_short)
         positions = clip_positions(len(record.frames), self.num_frames, self.stride, place)
         frames = _decode_distinct(record, positions)
         height, width, _ = frames[0].shape
-        view = centre_view(height, width, self.crop_scale)
+        view = evaluation_view(height, width, self.crop_scale, crop)
         clip = np.stack([apply_view(frame, view, self.resolution) for frame in frames])
         return {"frames": clip, **_labels(record)}
 
@@ -210,19 +236,29 @@ class TrainImage(grain.transforms.RandomMap):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationImage(grain.transforms.Map):
-    """The frame at a given place of a record, centre-cropped. Takes (record, place in [0, 1])."""
+    """The frame at a given place of a record, under a given crop."""
 
     resolution: int
     crop_scale: float
 
-    def map(self, element: tuple[Record, float]) -> dict[str, np.ndarray]:
-        """(record, place) -> image uint8 [R, R, 3], attributes, index."""
-        record, place = element
+    def map(self, element: tuple[Record, float, float]) -> dict[str, np.ndarray]:
+        """(record, place, crop) -> image uint8 [R, R, 3], attributes, index."""
+        record, place, crop = element
         position = clip_positions(len(record.frames), 1, 1, place)[0]
         frame = decode_jpeg(record.frames[position], record)
         height, width, _ = frame.shape
-        view = centre_view(height, width, self.crop_scale)
+        view = evaluation_view(height, width, self.crop_scale, crop)
         return {"image": apply_view(frame, view, self.resolution), **_labels(record)}
+
+
+def _check_length(record: Record, num_frames: int, repeat_short: bool) -> None:
+    available = len(record.frames)
+    if available < num_frames and not repeat_short:
+        raise DataError(
+            f"'{record.id}' (record {record.index}) has {available} frames, a clip {num_frames}. "
+            "Lower config.data.num_frames, set config.data.repeat_short_videos=True to repeat the "
+            "last frame of such videos, or leave them out of the dataset"
+        )
 
 
 def _decode_distinct(record: Record, positions: np.ndarray) -> list[np.ndarray]:

@@ -10,7 +10,9 @@ import tensorflow_datasets as tfds
 from jaxtyping import install_import_hook
 
 # Before the tests import these modules, for an import hook changes nothing that is loaded already.
-install_import_hook(["anon_jax.losses", "anon_jax.metrics"], "beartype.beartype")
+install_import_hook(
+    ["anon_jax.losses", "anon_jax.metrics", "anon_jax.metric_reports"], "beartype.beartype"
+)
 
 # Before JAX starts its backend; tests that compare one device with eight take what they need.
 jax.config.update("jax_num_cpu_devices", 8)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import grain
 import numpy as np
 import pytest
 
@@ -98,6 +99,33 @@ def test_evaluation_sees_each_record_once_and_marks_the_filling(tiny_data_dir):
     assert [len(batch["index"]) for batch in batches] == [20] * 4
     indices = np.concatenate([batch["index"] for batch in batches])
     assert indices.tolist() == np.repeat(np.arange(24), 3).tolist() + [-1] * 8
+
+
+class Views(grain.transforms.Map):
+    """Only says which view it was asked for."""
+
+    def map(self, element):
+        record, place, crop = element
+        return {"index": np.int32(record.index), "view": np.array([place, crop])}
+
+
+@pytest.mark.parametrize(
+    ("views", "crops", "expected"),
+    [
+        (1, 1, [(0.5, 0.5)]),
+        (2, 1, [(0.0, 0.5), (1.0, 0.5)]),
+        (1, 3, [(0.5, 0.0), (0.5, 0.5), (0.5, 1.0)]),
+        (2, 3, [(0.0, 0.0), (0.0, 0.5), (0.0, 1.0), (1.0, 0.0), (1.0, 0.5), (1.0, 1.0)]),
+    ],
+)
+def test_evaluation_pairs_each_place_with_each_crop(tiny_data_dir, views, crops, expected):
+    options = {"batch_size": 6, "num_threads": 1, "prefetch": 1}
+    records = source(tiny_data_dir, split="test")
+    batches = list(evaluation_batches(records, Views(), views=views, crops=crops, **options))
+    seen = np.concatenate([batch["view"] for batch in batches])[: 24 * len(expected)]
+    assert seen.tolist() == [list(view) for view in expected] * 24
+    indices = np.concatenate([batch["index"] for batch in batches])
+    assert indices.tolist() == np.repeat(np.arange(24), len(expected)).tolist()
 
 
 def test_pooled_records_keep_their_content(tiny_data_dir):

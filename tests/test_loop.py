@@ -2,6 +2,7 @@
 
 import functools
 import json
+import multiprocessing
 
 import grain
 import jax
@@ -18,6 +19,8 @@ from anon_jax.sharding import compile_step, make_mesh, replicated
 from anon_jax.state import Network, new_state
 from anon_jax.steps import make_step
 from anon_jax.writers import MetricWriter, read_metrics
+from input_pipeline.errors import DataError
+from input_pipeline.loader import with_workers
 
 POISON = 17  # the record whose value is NaN in `stream(poisoned=True)`
 
@@ -63,7 +66,7 @@ def stream(poisoned=False):
     return records.batch(8).to_iter_dataset(options)
 
 
-def train(directory, num_steps, *, devices=1, poisoned=False, **options):
+def train(directory, num_steps, *, devices=1, poisoned=False, num_workers=0, **options):
     loop = Loop(
         **{"name": "toy", "num_steps": num_steps, "log_every": 3, "checkpoint_every": 5, **options}
     )
@@ -71,7 +74,7 @@ def train(directory, num_steps, *, devices=1, poisoned=False, **options):
     return fit(
         initial(),
         schedule(devices),
-        stream(poisoned),
+        with_workers(stream(poisoned), num_workers),
         loop=loop,
         mesh=make_mesh(devices),
         checkpointer=checkpointer,
@@ -93,6 +96,19 @@ def test_resuming_equals_not_stopping_bit_for_bit(tmp_path):
         read_metrics(tmp_path / name / "metrics" / "toy.jsonl")[-1] for name in ("whole", "stopped")
     ]
     assert last[0]["step"] == last[1]["step"] == 23
+
+
+def test_another_number_of_workers_cannot_resume(tmp_path):
+    train(tmp_path, 5)[1].close()
+    with pytest.raises(DataError, match=r"saved with 0 .*config\.data\.num_workers is 2 now"):
+        train(tmp_path, 10, num_workers=2)
+
+
+def test_workers_end_with_the_training_even_after_an_error(tmp_path):
+    train(tmp_path / "good", 2, num_workers=1)
+    with pytest.raises(NonFiniteLossError):
+        train(tmp_path / "bad", 40, poisoned=True, num_workers=1)
+    assert multiprocessing.active_children() == []
 
 
 def test_metrics_beyond_the_checkpoint_are_rewritten(tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ import orbax.checkpoint as ocp
 import pytest
 from small_networks import SMALL, SMALL_3D
 
-from anon_jax import loop, main
-from anon_jax.errors import WorkdirError
+from anon_jax import loop, main, settings
+from anon_jax.errors import ConfigError, WorkdirError
 from anon_jax.models import MODELS
 from configs import base, demo
+from input_pipeline.datasets.moving_figures.config import MovingFiguresConfig
+from input_pipeline.datasets.moving_figures.moving_figures_dataset_builder import MovingFigures
+from input_pipeline.specs import load_spec
 
 REPOSITORY = Path(main.__file__).parents[1]
 
@@ -132,6 +136,75 @@ def test_crashes_in_every_phase_change_nothing(finished, tiny_data_dir, tmp_path
     for phase in ("reconstruct", "pretrain_privacy", "minimax", "evaluate_action/penalty"):
         pairs = zip(*(parameters(w, phase) for w in (finished, tmp_path / "crashed")), strict=True)
         assert all(np.array_equal(ours, theirs) for ours, theirs in pairs), phase
+
+
+def test_worker_processes_change_nothing(finished, tiny_data_dir, tmp_path):
+    config = tiny_config(tiny_data_dir, phases=("reconstruct",))
+    config.data.num_workers = 2
+    main.execute(config, tmp_path / "workers")
+    pairs = zip(
+        *(parameters(w, "reconstruct") for w in (finished, tmp_path / "workers")), strict=True
+    )
+    assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+    config.data.num_workers = 1
+    with pytest.raises(WorkdirError, match=r"config\.data\.num_workers: 2 there, 1 now"):
+        main.execute(config, tmp_path / "workers")
+
+
+@pytest.fixture
+def other_videos(tiny_data_dir):
+    """Clips of domain B: other actions and attributes than those of `tiny_videos`."""
+    config = MovingFiguresConfig(
+        name="tiny_videos_b",
+        description="For tests.",
+        domain="b",
+        pair="direction",
+        frames=10,
+        clips={"train": 32, "validation": 16, "test": 16},
+        subjects={"train": 16, "validation": 8, "test": 8},
+    )
+    builder = MovingFigures(config=config, data_dir=tiny_data_dir, file_format="array_record")
+    builder.download_and_prepare()
+    return load_spec("moving_figures/tiny_videos_b", tiny_data_dir)
+
+
+def test_attackers_learn_another_dataset(finished, tiny_data_dir, tmp_path, other_videos):
+    """The anonymizer of `finished`, attacked on other actions and attributes, with three crops.
+
+    Clips of 12 frames need repeated ones: the videos have 10.
+    """
+    ours = load_spec("moving_figures/tiny_videos", tiny_data_dir)
+    assert len(other_videos.actions) != len(ours.actions)
+    assert len(other_videos.attributes) != len(ours.attributes)
+    config = tiny_config(tiny_data_dir, evaluate_raw=False)
+    config.attack.videos = other_videos.name
+    config.data.test_clips = 2
+    config.data.test_crops = 3
+    config.data.num_frames = 12
+    config.phases = ("evaluate_action", "evaluate_privacy", "report")
+    workdir = tmp_path / "attacked"
+    with pytest.raises(ConfigError, match=r"12, but videos in .*tiny_videos_b' have fewer frames"):
+        main.execute(config, workdir)
+    assert not workdir.exists()
+    config.data.repeat_short_videos = True
+    settings.claim_workdir(workdir, config)
+    shutil.copytree(finished / "checkpoints" / "minimax", workdir / "checkpoints" / "minimax")
+    shutil.copytree(finished / "metrics", workdir / "metrics")
+    main.execute(config, workdir)
+    found = json.loads((workdir / "results.json").read_text())
+    assert found["datasets"] == {
+        "videos": "moving_figures/tiny_videos",
+        "images": "moving_figures/tiny_images",
+        "attack_videos": "moving_figures/tiny_videos_b",
+        "attack_images": "moving_figures/tiny_images",
+    }
+    penalty = found["methods"]["penalty"]
+    assert penalty["action"]["chance"] == 1 / len(other_videos.actions)
+    assert penalty["action"]["num_videos"] == 16
+    measured = [*penalty["privacy"]["per_attribute"], *penalty["privacy"]["left_out"]]
+    assert sorted(measured) == sorted(other_videos.attributes)
+    report = (workdir / "report" / "report.md").read_text()
+    assert "attacked on moving_figures/tiny_videos_b and moving_figures/tiny_images" in report
 
 
 def test_another_config_is_refused(finished, tiny_data_dir):

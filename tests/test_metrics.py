@@ -1,35 +1,19 @@
 """Tests the metrics against scikit-learn on random cases with ties, and against values by hand."""
 
 import inspect
-import json
 import math
 
 import numpy as np
 import pytest
 import sklearn.metrics
+from metric_samples import random_case, with_degenerate_columns
 
-from anon_jax import metrics
+from anon_jax import metric_reports, metrics
 
 # 2 positives before a negative, one tie of a positive with a negative:
 #   0.9 (1), 0.8 (1), 0.7 (0), 0.4 (1 and 0)
 SCORES = np.array([0.9, 0.8, 0.7, 0.4, 0.4])
 LABELS = np.array([1, 1, 0, 1, 0])
-
-
-def random_case(seed, samples=40, attributes=4, levels=6):
-    """Scores of few distinct levels, so that ties are frequent, and labels of both classes."""
-    rng = np.random.default_rng(seed)
-    scores = rng.integers(0, levels + 1, (samples, attributes)) / levels
-    labels = (rng.uniform(size=(samples, attributes)) < rng.uniform(0.1, 0.9)).astype(np.int64)
-    labels[:2] = [[0] * attributes, [1] * attributes]
-    return scores, labels
-
-
-def with_degenerate_columns():
-    """Six samples: one ordinary attribute, one always present, one absent where it is known."""
-    labels = np.array([[1, 1, 0], [0, 1, -1], [1, 1, 0], [0, 1, -1], [-1, 1, 0], [0, 1, 0]])
-    scores = np.random.default_rng(0).uniform(size=labels.shape)
-    return scores, labels
 
 
 def test_top1_and_its_chance_levels_by_hand():
@@ -212,75 +196,6 @@ def test_normalised_leakage():
     assert math.isnan(metrics.normalised_leakage(0.3, 0.4, 0.35))
 
 
-@pytest.mark.parametrize("ids", [["v2", "v1", "v2", "v10"], [7, 3, 7, 5]])
-def test_group_means_keep_the_order_of_first_appearance(ids):
-    scores = np.array([[0.2, 0.8], [0.5, 0.5], [0.4, 0.6], [1.0, 0.0]], np.float32)
-    means, groups = metrics.average_by_group(scores, np.array(ids))
-    assert groups.tolist() == [ids[0], ids[1], ids[3]]
-    assert means.dtype == np.float64
-    np.testing.assert_allclose(means, [[0.3, 0.7], [0.5, 0.5], [1.0, 0.0]], rtol=1e-6)
-    labels = metrics.labels_by_group(np.array([1, 0, 1, 4]), np.array(ids))
-    assert labels.tolist() == [1, 0, 4]
-
-
-def test_groups_of_scalars_and_of_single_samples():
-    means, groups = metrics.average_by_group(np.array([1.0, 2.0, 6.0]), np.array([1, 0, 1]))
-    assert means.tolist() == [3.5, 2.0]
-    assert groups.tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("labels", [[1, 0, 2], [[1, 0], [0, 0], [1, 1]]])
-def test_labels_that_differ_inside_a_group_name_it(labels):
-    with pytest.raises(ValueError, match=r"group .*'clip_a'.* differ.*sample 0, .*sample 2"):
-        metrics.labels_by_group(np.array(labels), np.array(["clip_a", "clip_b", "clip_a"]))
-
-
-def test_action_report():
-    probabilities = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1], [0.3, 0.3, 0.4]])
-    report = metrics.action_report(probabilities, np.array([1, 0, 1]))
-    assert report == pytest.approx(
-        {"top1": 2 / 3, "chance": 1 / 3, "majority": 2 / 3, "num_videos": 3}
-    )
-    json.dumps(report, allow_nan=False)
-
-
-def test_privacy_report_leaves_out_and_names_the_degenerate_attributes():
-    scores, labels = with_degenerate_columns()
-    others, other_labels = random_case(3, samples=6, attributes=1)
-    scores, labels = np.hstack([scores, others]), np.hstack([labels, other_labels])
-    names = ["hair", "skin", "stripes", "glasses"]
-    kept = [0, 3]
-    thresholds = metrics.tune_thresholds(scores, labels)
-    report = metrics.privacy_report(scores, labels, names, thresholds=thresholds)
-    # Fails on a NaN and on anything that is not a Python number.
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert report["left_out"] == ["skin", "stripes"]
-    assert list(report["per_attribute"]) == ["hair", "glasses"]
-    assert report["cmap"] == metrics.cmap(scores[:, kept], labels[:, kept])
-    assert report["f1"] == metrics.macro_f1(scores[:, kept], labels[:, kept])
-    logits = np.log(scores + 1e-9) - np.log1p(1e-9 - scores)
-    published = metrics.macro_f1_published(logits[:, kept], labels[:, kept])
-    assert report["f1_published"] == published
-    tuned = metrics.macro_f1(scores[:, kept], labels[:, kept], thresholds[kept])
-    assert report["f1_tuned"] == tuned
-    for key, macro in (("ap", "cmap"), ("prevalence", "chance_cmap"), ("auroc", "auroc")):
-        mean = np.mean([values[key] for values in report["per_attribute"].values()])
-        assert report[macro] == pytest.approx(mean)
-
-
-def test_privacy_report_without_thresholds_has_no_tuned_f1():
-    scores, labels = random_case(0)
-    report = metrics.privacy_report(scores, labels, list("abcd"))
-    assert "f1_tuned" not in report
-    assert report["left_out"] == []
-
-
-@pytest.mark.parametrize("names", [["a", "b", "c"], ["a", "b", "c", "c"]])
-def test_privacy_report_needs_one_name_for_each_attribute(names):
-    with pytest.raises(ValueError, match="4 attributes need as many"):
-        metrics.privacy_report(*random_case(0), names)
-
-
 def test_bad_input_is_named_by_its_place():
     scores, labels = random_case(0)
     scores[3, 1] = np.nan
@@ -288,7 +203,7 @@ def test_bad_input_is_named_by_its_place():
         metrics.cmap(scores, labels)
     scores[3, 1] = 1.5
     with pytest.raises(ValueError, match=r"outside \[0, 1\].*sigmoid.*index \(3, 1\)"):
-        metrics.privacy_report(scores, labels, list("abcd"))
+        metric_reports.privacy_report(scores, labels, list("abcd"))
     labels[4, 2] = 2
     with pytest.raises(ValueError, match=r"outside -1 \.\. 1; the first is 2 at index \(4, 2\)"):
         metrics.cmap(scores, labels)
@@ -298,12 +213,11 @@ def test_bad_input_is_named_by_its_place():
 
 def test_shapes_are_checked_without_the_tests_type_checker_too():
     scores, labels = random_case(0)
-    for name, arguments in (
-        ("top1", (scores, np.zeros(1, np.int64))),
-        ("per_class_f1", (scores, labels[:1])),
-        ("privacy_report", (scores, labels, list("abcd"))),
-    ):
-        unchecked = inspect.unwrap(getattr(metrics, name))
-        options = {"thresholds": np.array([0.5])} if name == "privacy_report" else {}
-        with pytest.raises(ValueError, match=r"rows of|differ in shape|as many thresh"):
-            unchecked(*arguments, **options)
+    with pytest.raises(ValueError, match="rows of"):
+        inspect.unwrap(metrics.top1)(scores, np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="differ in shape"):
+        inspect.unwrap(metrics.per_class_f1)(scores, labels[:1])
+    with pytest.raises(ValueError, match="as many thresholds"):
+        inspect.unwrap(metric_reports.privacy_report)(
+            scores, labels, list("abcd"), thresholds=np.array([0.5])
+        )

@@ -101,9 +101,9 @@ def test_ucf101_with_attributes(ucf, tmp_path, capsys):
     assert test[name].action == 1
     assert test[name].group == "v_HandStandPushups_g01"
     assert test[name].attributes.tolist() == [1, 1, 1, 0, 0]
-    index = read_index(spec)
-    assert leaks({s: [r.group for r in index if r.split == s] for s in spec.split_sizes}) == []
-    assert {(row.split, row.action) for row in index} == {
+    rows = {split: list(read_index(spec, split)) for split in spec.split_sizes}
+    assert leaks({split: [row.group for row in found] for split, found in rows.items()}) == []
+    assert {(split, row.action) for split, found in rows.items() for row in found} == {
         (split, action) for split in ("train", "validation", "test") for action in spec.actions
     }
     # What TFDS itself makes of it.

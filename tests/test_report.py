@@ -107,6 +107,20 @@ def test_summary_says_what_is_kept_what_leaks_and_where_it_was_measured(tmp_path
     assert "tattoo" in markdown
 
 
+def test_other_datasets_of_the_attackers_are_named(tmp_path):
+    names = {"videos": "ucf101", "images": "vispr"}
+    attacked = names | {"attack_videos": "hmdb51", "attack_images": "vispr"}
+    results = results_of_penalty() | {"datasets": attacked}
+    html, markdown, report = report_of(make_workdir(tmp_path / "other", results))
+    assert "on ucf101 and vispr, attacked on hmdb51 and vispr, seed 7." in report["summary"]
+    assert report["settings"]["datasets"] == attacked
+    assert markdown_row(markdown, "Attacked videos") == ["Attacked videos", "hmdb51"]
+    assert ">hmdb51</td>" in html
+    same = names | {"attack_videos": "ucf101", "attack_images": "vispr"}
+    results = results_of_penalty() | {"datasets": same}
+    assert "attacked" not in report_of(make_workdir(tmp_path / "same", results))[2]["summary"]
+
+
 def test_validation_used_as_the_test_is_said(tmp_path):
     _, markdown, report = report_of(make_workdir(tmp_path, results_of_penalty("validation")))
     assert "All figures are of the validation split" in report["summary"]

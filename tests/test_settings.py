@@ -47,6 +47,8 @@ def changed(**fields):
         ({"minimax__penalty__mode": "soft"}, r"penalty\.mode has 'soft'; known: hinge, lagr"),
         ({"networks__action": "resnet50"}, r"networks\.action .*known: i3d_resnet50, i3d_tiny"),
         ({"evaluate_action__optimizer__schedule": "step"}, r"schedule has 'step'.*plateau"),
+        ({"data__test_crops": 2}, r"data\.test_crops has '2'; known: 1, 3"),
+        ({"data__num_workers": -1}, r"data\.num_workers is -1; it has to be >= 0"),
         ({"minimax__batch_clips": 0}, r"batch_clips is 0; it has to be > 0"),
         ({"reconstruct__epochs": -1.0}, r"reconstruct\.epochs is -1"),
         ({"phases": ("minimax", "train")}, r"phases has 'train'; known: reconstruct, "),
@@ -71,11 +73,12 @@ def test_a_workdir_belongs_to_one_config(tmp_path):
     settings.claim_workdir(tmp_path / "run", demo.get_config())
     settings.claim_workdir(tmp_path / "run", demo.get_config())
     settings.claim_workdir(tmp_path / "run", changed(phases=("report",)))  # chosen per start
-    other = changed(seed=1, minimax__penalty__budget=0.7)
+    other = changed(seed=1, minimax__penalty__budget=0.7, data__num_workers=2)
     with pytest.raises(WorkdirError) as caught:
         settings.claim_workdir(tmp_path / "run", other)
     assert "config.seed: 0 there, 1 now" in str(caught.value)
     assert "config.minimax.penalty.budget" in str(caught.value)
+    assert "config.data.num_workers: 0 there, 2 now" in str(caught.value)
     assert "epochs" not in str(caught.value)
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert stored["seed"] == 0

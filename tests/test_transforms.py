@@ -15,9 +15,9 @@ from input_pipeline.transforms import (
     TrainImage,
     View,
     apply_view,
-    centre_view,
     clip_positions,
     colour_matrix,
+    evaluation_view,
     sample_view,
 )
 
@@ -67,11 +67,34 @@ def test_crops_lie_inside_and_the_views_of_a_pair_differ():
     assert not np.array_equal(pair["image"], pair["view_b"])
 
 
-def test_centre_view_is_centred_and_keeps_the_aspect():
-    assert centre_view(240, 320, 0.8).crop == (24, 64, 192, 192)
+@pytest.mark.parametrize(
+    ("height", "width", "crop", "expected"),
+    [  # the side is 0.8 * 240 = 192: 48 pixels are left across, 128 along the longer side
+        (240, 320, 0.0, (24, 0, 192, 192)),
+        (240, 320, 0.5, (24, 64, 192, 192)),
+        (240, 320, 1.0, (24, 128, 192, 192)),
+        (320, 240, 0.0, (0, 24, 192, 192)),
+        (320, 240, 1.0, (128, 24, 192, 192)),
+        (240, 240, 0.0, (24, 0, 192, 192)),
+    ],
+)
+def test_test_crops_move_along_the_longer_side(height, width, crop, expected):
+    assert evaluation_view(height, width, 0.8, crop).crop == expected
+
+
+def test_a_test_crop_shows_its_own_part_of_the_frame():
+    frame = np.zeros((24, 72, 3), np.uint8)
+    frame[:, :24], frame[:, 24:48], frame[:, 48:] = 40, 120, 200
+    clip = EvaluationClip(1, 1, 8, 1.0)
+    means = [clip.map((record([frame]), 0.5, crop))["frames"].mean() for crop in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(means, [40, 120, 200], atol=3)  # JPEG
+
+
+def test_a_test_view_is_centred_and_keeps_the_aspect():
+    assert evaluation_view(240, 320, 0.8).crop == (24, 64, 192, 192)
     frame = np.zeros((240, 320, 3), np.uint8)
     cv2.circle(frame, (160, 120), 60, (255, 255, 255), -1)
-    small = apply_view(frame, centre_view(240, 320), 64)
+    small = apply_view(frame, evaluation_view(240, 320), 64)
     rows, columns = np.nonzero(small[..., 0] > 127)
     assert abs(np.ptp(rows) - np.ptp(columns)) <= 1  # a circle stays a circle
 
@@ -108,7 +131,7 @@ def test_one_view_for_all_frames_of_a_clip():
 
 def test_red_stays_red_and_frames_keep_their_order():
     frames = [flat(250, 10 * i, 5) for i in range(8)]
-    clip = EvaluationClip(4, 2, 8, 1.0).map((record(frames), 0.0))["frames"]
+    clip = EvaluationClip(4, 2, 8, 1.0).map((record(frames), 0.0, 0.5))["frames"]
     assert (clip[..., 0] > 200).all()  # RGB: the first channel is red
     means = clip[..., 1].mean(axis=(1, 2))
     np.testing.assert_allclose(means, [0, 20, 40, 60], atol=3)  # JPEG
@@ -128,4 +151,22 @@ def test_flip_and_erasures():
 def test_damaged_jpeg_is_named():
     broken = Record(7, "film.avi", "", [b"no jpeg"], 0, np.zeros(0, np.int32), 25.0, {})
     with pytest.raises(DataError, match=r"film\.avi.*record 7"):
-        EvaluationClip(2, 1, 8, 1.0).map((broken, 0.0))
+        EvaluationClip(2, 1, 8, 1.0).map((broken, 0.0, 0.5))
+
+
+def test_a_short_video_is_refused_by_name_or_repeated_where_that_is_wanted():
+    short = record([flat(10, 60 * i, 5) for i in range(3)])
+    rng = np.random.default_rng(0)
+    message = r"'a clip' \(record 3\) has 3 frames, a clip 4\. .*num_frames.*repeat_short_videos"
+    with pytest.raises(DataError, match=message):
+        TrainClip(4, 1, 8, Augmentation()).random_map(short, rng)
+    with pytest.raises(DataError, match=message):
+        EvaluationClip(4, 1, 8, 1.0).map((short, 0.0, 0.5))
+    trained = TrainClip(4, 1, 8, Augmentation(), repeat_short=True).random_map(short, rng)
+    tested = EvaluationClip(4, 1, 8, 1.0, repeat_short=True).map((short, 0.0, 0.5))
+    for clip in (trained["frames"], tested["frames"]):
+        np.testing.assert_allclose(
+            clip[..., 1].mean(axis=(1, 2)), [0, 60, 120, 120], atol=3
+        )  # JPEG
+    # The privacy branch takes single frames.
+    assert TrainImage(8, Augmentation()).random_map(short, rng)["image"].shape == (8, 8, 3)

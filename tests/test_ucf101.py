@@ -8,6 +8,7 @@ import numpy as np
 from anon_jax.methods import get_method
 from anon_jax.minimax_steps import Penalty, Weights, make_anonymizer_step
 from anon_jax.phases import setup
+from anon_jax.phases.datasets import Datasets
 from anon_jax.sharding import make_mesh
 from anon_jax.state import Network, new_state
 from configs import ucf101
@@ -19,10 +20,12 @@ def test_a_minimax_step_of_the_full_size_networks(tmp_path):
     config.data.resolution = 32
     actions = tuple(f"action {i}" for i in range(101))
     videos = DatasetSpec("ucf101", Path(tmp_path), "video", actions, (), {"train": 9537})
-    run = setup.Run(config, tmp_path, get_method(config.method), make_mesh(1), videos, videos)
+    run = setup.Run(
+        config, tmp_path, get_method(config.method), make_mesh(1), Datasets(*[videos] * 4)
+    )
     modules = {
         "anonymizer": setup.anonymizer_module(run),
-        "action": setup.action_module(run),
+        "action": setup.action_module(run, len(actions)),
         "privacy": setup.privacy_module(run),
     }
     section = config.minimax

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from anon_jax import metrics
+from anon_jax import metric_reports
 from anon_jax.evaluation import make_action_predictor, predict_split
 from anon_jax.phases import setup
 from anon_jax.phases.attackers import new_attacker, train_attacker
@@ -27,10 +27,16 @@ def run(run: setup.Run) -> None:
 
 
 def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
-    """Top-1 of the best epoch on validation; softmax averaged over evenly spaced clips."""
+    """Top-1 of the best epoch on validation; softmax averaged over the clips and crops of a video.
+
+    Validation sees the centre crop of the clip in the middle.
+    """
     section = run.config.evaluate_action
-    source = RecordSource(run.videos, "train")
-    module = setup.action_module(run, freeze_batch_norm=section.freeze_batch_norm)
+    spec = run.datasets.attack_videos
+    source = RecordSource(spec, "train")
+    module = setup.action_module(
+        run, len(spec.actions), freeze_batch_norm=section.freeze_batch_norm
+    )
     networks, state = new_attacker(
         run, method, phase=NAME, name="action", module=module, source=source
     )
@@ -43,32 +49,41 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
         setup.clip_stream(run, source, section.batch_size, name=NAME),
         phase=NAME,
         source=source,
-        score=lambda state: test(state, "validation", 1)["top1"],
+        score=lambda state: test(state, "validation", 1, 1)["top1"],
     )
-    split = run.videos.test_split
-    report = test(best, split, run.config.data.test_clips)
+    data = run.config.data
+    report = test(best, spec.test_split, data.test_clips, data.test_crops)
     num_steps, _ = setup.length(section, source)
-    return {**report, "split": split, "steps": num_steps, "best_step": int(best.step)}
+    return {**report, "split": spec.test_split, "steps": num_steps, "best_step": int(best.step)}
 
 
-def _tester(run: setup.Run, networks: Networks) -> Callable[[TrainState, str, int], dict[str, Any]]:
+def _tester(
+    run: setup.Run, networks: Networks
+) -> Callable[[TrainState, str, int, int], dict[str, Any]]:
+    """(state, split, clips of a video, crops of a clip) -> the action report."""
     data = run.config.data
     predict = make_action_predictor(networks)
     transform = EvaluationClip(
-        data.num_frames, data.frame_stride, data.resolution, data.test_crop_scale
+        data.num_frames,
+        data.frame_stride,
+        data.resolution,
+        data.test_crop_scale,
+        data.repeat_short_videos,
     )
 
-    def test(state: TrainState, split: str, views: int) -> dict[str, Any]:
+    def test(state: TrainState, split: str, clips: int, crops: int) -> dict[str, Any]:
         batches = evaluation_batches(
-            RecordSource(run.videos, split),
+            RecordSource(run.datasets.attack_videos, split),
             transform,
-            views=views,
+            views=clips,
+            crops=crops,
             batch_size=run.config.evaluate_action.batch_size,
             num_threads=data.num_threads,
             prefetch=data.prefetch,
         )
         outputs, labels, indices = predict_split(predict, state, batches, run.mesh, label="action")
-        probabilities, _ = metrics.average_by_group(outputs.astype(np.float64), indices)
-        return metrics.action_report(probabilities, metrics.labels_by_group(labels, indices))
+        probabilities, _ = metric_reports.average_by_group(outputs.astype(np.float64), indices)
+        labels = metric_reports.labels_by_group(labels, indices)
+        return metric_reports.action_report(probabilities, labels)
 
     return test

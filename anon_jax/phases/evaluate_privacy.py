@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from anon_jax import metrics
-from anon_jax.errors import ConfigError
 from anon_jax.evaluation import make_attribute_predictor, predict_split, split_probabilities
+from anon_jax.metric_reports import privacy_report
 from anon_jax.phases import setup
 from anon_jax.phases.attackers import new_attacker, train_attacker
+from anon_jax.phases.datasets import attribute_spec
 from anon_jax.results import has_result, write_result
 from anon_jax.state import TrainState
 from anon_jax.steps import Networks, make_attribute_step
@@ -23,27 +24,10 @@ NAME = "evaluate_privacy"
 
 def run(run: setup.Run) -> None:
     """Trains and tests one classifier for each evaluated method that has no result yet."""
-    spec = attribute_spec(run)
+    spec = attribute_spec(run.config, run.datasets)
     for method in run.evaluated:
         if not has_result(run.workdir, method, "privacy"):
             write_result(run.workdir, method, "privacy", _evaluate(run, method, spec))
-
-
-def attribute_spec(run: setup.Run) -> DatasetSpec:
-    """The dataset whose attributes are attacked.
-
-    Raises:
-      ConfigError: it has no attributes.
-    """
-    source = run.config.evaluate_privacy.source
-    spec = run.images if source == "images" else run.videos
-    if not spec.attributes:
-        raise ConfigError(
-            f"config.evaluate_privacy.source is '{source}', but '{spec.name}' has no attributes; "
-            "build it with --attributes=..., take another source, or leave the phase "
-            f"'{NAME}' out of config.phases"
-        )
-    return spec
 
 
 def _evaluate(run: setup.Run, method: str, spec: DatasetSpec) -> dict[str, Any]:
@@ -71,7 +55,7 @@ def _evaluate(run: setup.Run, method: str, spec: DatasetSpec) -> dict[str, Any]:
     )
     thresholds = metrics.tune_thresholds(*test(best, "validation"))
     split = spec.test_split
-    report = metrics.privacy_report(*test(best, split), spec.attributes, thresholds=thresholds)
+    report = privacy_report(*test(best, split), spec.attributes, thresholds=thresholds)
     num_steps, _ = setup.length(section, source)
     return {**report, "split": split, "steps": num_steps, "best_step": int(best.step)}
 

@@ -32,8 +32,8 @@ def run(run: setup.Run) -> None:
         return
     phase = run.config.minimax
     sources = {
-        "clip": RecordSource(run.videos, "train"),
-        "image": RecordSource(run.images, "train"),
+        "clip": RecordSource(run.datasets.videos, "train"),
+        "image": RecordSource(run.datasets.images, "train"),
     }
     num_steps, per_epoch = setup.length(phase, sources["clip"])
     networks = _networks(run, num_steps, per_epoch)
@@ -61,7 +61,7 @@ def _networks(run: setup.Run, num_steps: int, per_epoch: int) -> dict[str, Netwo
     phase = run.config.minimax
     modules = {
         "anonymizer": setup.anonymizer_module(run),
-        "action": setup.action_module(run),
+        "action": setup.action_module(run, len(run.datasets.videos.actions)),
         "privacy": setup.privacy_module(run),
     }
     return {

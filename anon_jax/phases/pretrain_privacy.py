@@ -12,7 +12,7 @@ NAME = "pretrain_privacy"
 def run(run: setup.Run) -> None:
     """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4) and leaves its checkpoint."""
     phase = run.config.pretrain_privacy
-    source = RecordSource(run.images, "train")
+    source = RecordSource(run.datasets.images, "train")
     num_steps, per_epoch = setup.length(phase, source)
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
     network = Network(setup.privacy_module(run), tx)

@@ -12,7 +12,7 @@ NAME = "reconstruct"
 def run(run: setup.Run) -> None:
     """Trains f_A with L_rec (arXiv 2504.14301, Sec. 3) and leaves its checkpoint."""
     phase = run.config.reconstruct
-    specs = {spec.name: spec for spec in (run.videos, run.images)}
+    specs = {spec.name: spec for spec in (run.datasets.videos, run.datasets.images)}
     source = PooledSource([RecordSource(spec, "train") for spec in specs.values()])
     num_steps, per_epoch = setup.length(phase, source)
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)

@@ -22,7 +22,7 @@ def run(run: setup.Run) -> None:
         "methods": methods,
         "method": run.config.method,
         "seed": run.config.seed,
-        "datasets": {"videos": run.videos.name, "images": run.images.name},
+        "datasets": run.datasets.names(),
         "minimax": _summary(run),
         "versions": {
             "python": platform.python_version(),

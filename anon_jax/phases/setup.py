@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from anon_jax.checkpoint import Checkpointer
-from anon_jax.errors import ConfigError
 from anon_jax.loop import Loop, fit
 from anon_jax.methods import Method, get_method
 from anon_jax.models import build_model
 from anon_jax.optimizers import make_optimizer
+from anon_jax.phases.datasets import Datasets, check_datasets
 from anon_jax.settings import batch_sizes
 from anon_jax.sharding import check_batch_sizes, make_mesh, replicated
 from anon_jax.state import NetState, Network, TrainState
@@ -25,7 +25,6 @@ from anon_jax.steps import Step
 from anon_jax.writers import MetricWriter
 from input_pipeline import loader
 from input_pipeline.records import PooledSource, RecordSource
-from input_pipeline.specs import DatasetSpec
 from input_pipeline.transforms import Augmentation, TrainClip, TrainImage
 
 Source = RecordSource | PooledSource
@@ -33,19 +32,13 @@ Source = RecordSource | PooledSource
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """An opened run.
-
-    Attributes:
-      videos: dataset of clips; images: dataset of the privacy branch (the videos themselves where
-        the config names no images).
-    """
+    """An opened run."""
 
     config: ConfigDict
     workdir: Path
     method: Method
     mesh: Mesh
-    videos: DatasetSpec
-    images: DatasetSpec
+    datasets: Datasets
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -63,15 +56,12 @@ class Run:
         return (_number(path) + self.config.seed) % 2**31
 
 
-def open_run(
-    config: ConfigDict, workdir: Path, videos: DatasetSpec, images: DatasetSpec | None
-) -> Run:
+def open_run(config: ConfigDict, workdir: Path, datasets: Datasets) -> Run:
     """Checks what can be checked before anything is computed."""
     mesh = make_mesh(config.devices)
     check_batch_sizes(batch_sizes(config), mesh)
-    if videos.kind != "video":
-        raise ConfigError(f"config.data.videos is '{videos.name}', a dataset of still images")
-    return Run(config, workdir, get_method(config.method), mesh, videos, images or videos)
+    check_datasets(config, datasets)
+    return Run(config, workdir, get_method(config.method), mesh, datasets)
 
 
 def anonymizer_module(run: Run) -> Any:
@@ -84,12 +74,12 @@ def anonymizer_module(run: Run) -> Any:
     )
 
 
-def action_module(run: Run, *, freeze_batch_norm: bool = False) -> Any:
-    """f_T as the config describes it, for the classes of the videos."""
+def action_module(run: Run, num_actions: int, *, freeze_batch_norm: bool = False) -> Any:
+    """f_T as the config describes it, for `num_actions` classes."""
     networks = run.config.networks
     return build_model(
         networks.action,
-        num_classes=len(run.videos.actions),
+        num_classes=num_actions,
         motion_input=networks.motion_input,
         dropout_rate=networks.dropout,
         freeze_batch_norm=freeze_batch_norm,
@@ -133,7 +123,11 @@ def clip_stream(run: Run, source: Source, batch_size: int, *, name: str) -> grai
     """Training clips of videos, under one random view each."""
     data = run.config.data
     transform = TrainClip(
-        data.num_frames, data.frame_stride, data.resolution, Augmentation(**data.clip_augmentation)
+        data.num_frames,
+        data.frame_stride,
+        data.resolution,
+        Augmentation(**data.clip_augmentation),
+        data.repeat_short_videos,
     )
     return _stream(run, source, transform, batch_size, name)
 
@@ -177,7 +171,7 @@ def fit_phase(
         last = fit(
             state,
             schedule,
-            stream,
+            loader.with_workers(stream, run.config.data.num_workers),
             loop=loop,
             mesh=run.mesh,
             checkpointer=checkpointer,

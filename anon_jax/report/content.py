@@ -49,7 +49,7 @@ def build(
         "minimax": _minimax(results, config, minimax_lines),
         "settings": {
             "seed": results.get("seed"),
-            "datasets": {kind: at(results, "datasets", kind) for kind in ("videos", "images")},
+            "datasets": {role: at(results, "datasets", role) for role in words.DATASETS},
             "versions": at(results, "versions") or {},
             "seconds": at(results, "seconds") or {},
         },

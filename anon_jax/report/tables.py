@@ -4,7 +4,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from anon_jax.report.words import DISTANCE_UNITS, MISSING, decimal, duration, percent, points, short
+from anon_jax.report.words import (
+    DATASETS,
+    DISTANCE_UNITS,
+    MISSING,
+    decimal,
+    duration,
+    percent,
+    points,
+    short,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +140,7 @@ def _minimax(minimax: Mapping[str, Any] | None) -> Table:
 
 def _settings(settings: Mapping[str, Any]) -> Table:
     rows = [["Seed", short(settings["seed"])]]
-    rows += [[f"Dataset of {kind}", short(name)] for kind, name in settings["datasets"].items()]
+    rows += [[DATASETS[role], short(name)] for role, name in settings["datasets"].items()]
     rows += [[package, short(version)] for package, version in settings["versions"].items()]
     return Table(["Setting", "Value"], rows)
 

@@ -9,6 +9,13 @@ DISTANCE_UNITS = {
     "pixel": "RMS of pixels in [0, 1]",
     "action_feature": "distance of f_T's features",
 }
+# The datasets of a run by their role in results.json.
+DATASETS = {
+    "videos": "Training videos",
+    "images": "Training images",
+    "attack_videos": "Attacked videos",
+    "attack_images": "Attacked images",
+}
 _NEAR = 0.1  # a distance within this share of B counts as held
 
 # How the two tables of methods are to be read.
@@ -123,8 +130,10 @@ def _lagrangian_verdict(facts: Mapping[str, Any], budget: str) -> str:
 
 def _subject(report: Mapping[str, Any]) -> str:
     minimax, settings = report["minimax"], report["settings"]
-    names = list(dict.fromkeys(str(name) for name in settings["datasets"].values() if name))
-    where = f" on {' and '.join(names)}" if names else ""
+    names = _names(settings, "videos", "images")
+    attacked = _names(settings, "attack_videos", "attack_images")
+    where = f" on {names}" if names else ""
+    where += f", attacked on {attacked}" if attacked not in ("", names) else ""
     seed = "" if settings["seed"] is None else f", seed {settings['seed']}"
     if report["method"] == "raw":
         return f'Method "raw"{where}{seed}: nothing is anonymized.'
@@ -133,6 +142,12 @@ def _subject(report: Mapping[str, Any]) -> str:
         mode = short(minimax["mode"])
         budget = f" with the budget B = {short(minimax['budget'])} (penalty mode {mode})"
     return f'Method "{report["method"]}"{budget}{where}{seed}.'
+
+
+def _names(settings: Mapping[str, Any], *roles: str) -> str:
+    """The datasets of these roles: "a and b", or "a" where they are one."""
+    found = [settings["datasets"][role] for role in roles]
+    return " and ".join(dict.fromkeys(str(name) for name in found if name))
 
 
 def _action(own: Mapping[str, Any], raw: Mapping[str, Any] | None, is_raw: bool) -> str:

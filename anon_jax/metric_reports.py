@@ -1,0 +1,149 @@
+"""What the metrics say of a whole split: views averaged by record, then one report ready for JSON.
+
+Labels, scores and errors are those of `anon_jax.metrics`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Integer, Shaped
+
+from anon_jax.metric_checks import check_finite, check_not_empty
+from anon_jax.metrics import (
+    PUBLISHED_THRESHOLD,
+    Labels,
+    PerAttribute,
+    Scores,
+    always_yes_f1,
+    chance_cmap,
+    chance_top1,
+    cmap,
+    macro_auroc,
+    macro_f1,
+    majority_top1,
+    measured_attributes,
+    per_class_auroc,
+    per_class_average_precision,
+    per_class_f1,
+    prevalence,
+    top1,
+)
+
+
+def average_by_group(
+    scores: Float[np.ndarray, "samples *dims"], group_ids: Shaped[np.ndarray, " samples"]
+) -> tuple[Float[np.ndarray, "groups *dims"], Shaped[np.ndarray, " groups"]]:
+    """Average the scores of the clips or frames that belong to one video.
+
+    Average probabilities, not logits (softmax or sigmoid first), as the published action test does.
+
+    Returns:
+        The means [G, ...] in float64, and the G distinct ids in order of first appearance.
+    """
+    check_finite(scores)
+    first, index = _groups(group_ids)
+    sums = np.zeros((len(first), *scores.shape[1:]))
+    np.add.at(sums, index, scores)
+    counts = np.bincount(index).reshape(-1, *[1] * (scores.ndim - 1))  # [G] -> [G, 1, ...]
+    return sums / counts, group_ids[first]
+
+
+def labels_by_group(
+    labels: Integer[np.ndarray, "samples *dims"], group_ids: Shaped[np.ndarray, " samples"]
+) -> Integer[np.ndarray, "groups *dims"]:
+    """Return the one label that all the samples of a group share, in `average_by_group`'s order.
+
+    Raises:
+        ValueError: the labels of a group differ; names the group.
+    """
+    check_not_empty(labels)
+    first, index = _groups(group_ids)
+    differing = np.flatnonzero(
+        (labels != labels[first][index]).any(axis=tuple(range(1, labels.ndim)))
+    )
+    if differing.size:
+        at = differing[0]
+        raise ValueError(
+            f"The labels of group {group_ids[at]!r} differ: {labels[first[index[at]]]} at sample "
+            f"{first[index[at]]}, {labels[at]} at sample {at}."
+        )
+    return labels[first]
+
+
+def action_report(
+    probabilities: Float[np.ndarray, "videos actions"], labels: Integer[np.ndarray, " videos"]
+) -> dict[str, float | int]:
+    """Top-1 of a test split beside its chance levels, in [0, 1], and its size; ready for JSON.
+
+    Args:
+        probabilities: softmax outputs averaged over the clips of each video (`average_by_group`).
+        labels: 0-based action indices.
+    """
+    return {
+        "top1": top1(probabilities, labels),
+        "chance": chance_top1(labels, probabilities.shape[1]),
+        "majority": majority_top1(labels),
+        "num_videos": len(labels),
+    }
+
+
+def privacy_report(
+    probabilities: Scores,
+    labels: Labels,
+    attribute_names: Sequence[str],
+    *,
+    thresholds: PerAttribute | None = None,
+) -> dict[str, Any]:
+    """Every privacy metric of a test split beside its chance levels, ready for JSON.
+
+    Args:
+        probabilities: sigmoid outputs in [0, 1], averaged over frames where a sample is a video.
+        labels: 1, 0, or -1 for unknown.
+        attribute_names: one name a column.
+        thresholds: from `tune_thresholds` on the validation split; adds "f1_tuned".
+
+    Returns:
+        Python floats that are never NaN: macro means "cmap", "f1" (threshold 0.5), "f1_tuned",
+        "f1_published" (probabilities at the published code's threshold), "auroc", "chance_cmap",
+        "always_yes_f1"; "per_attribute", name to "ap", "prevalence", "auroc", "f1"; "left_out",
+        the names of the degenerate attributes, which enter none of these figures.
+
+    Raises:
+        ValueError: every attribute is degenerate, or names or thresholds do not fit the columns.
+    """
+    if len(set(attribute_names)) != len(attribute_names) or len(attribute_names) != labels.shape[1]:
+        raise ValueError(f"{labels.shape[1]} attributes need as many names: {attribute_names}.")
+    if thresholds is not None and len(thresholds) != labels.shape[1]:
+        raise ValueError(f"{labels.shape[1]} attributes need as many thresholds: {thresholds}.")
+    kept = measured_attributes(labels)
+    probabilities, labels = probabilities[:, kept], labels[:, kept]
+    report: dict[str, Any] = {
+        "cmap": cmap(probabilities, labels),
+        "f1": macro_f1(probabilities, labels),
+        "f1_published": macro_f1(probabilities, labels, PUBLISHED_THRESHOLD),
+        "auroc": macro_auroc(probabilities, labels),
+        "chance_cmap": chance_cmap(labels),
+        "always_yes_f1": always_yes_f1(labels),
+    }
+    if thresholds is not None:
+        report["f1_tuned"] = macro_f1(probabilities, labels, thresholds[kept])
+    columns = {
+        "ap": per_class_average_precision(probabilities, labels),
+        "prevalence": prevalence(labels),
+        "auroc": per_class_auroc(probabilities, labels),
+        "f1": per_class_f1(probabilities, labels),
+    }
+    report["per_attribute"] = {
+        attribute_names[index]: {key: float(column[at]) for key, column in columns.items()}
+        for at, index in enumerate(kept)
+    }
+    report["left_out"] = [name for i, name in enumerate(attribute_names) if i not in kept]
+    return report
+
+
+def _groups(group_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sample of each group's first appearance [G], and the group of each sample [N]."""
+    _, first, inverse = np.unique(group_ids, return_index=True, return_inverse=True)
+    order = first.argsort()
+    return first[order], order.argsort()[inverse]

@@ -1,0 +1,18 @@
+"""The published recipe at full size on VPHMDB, whose videos have private attributes themselves.
+
+Following STPrivacy (Li et al., ICCV 2023), the privacy branch takes frames of the videos, and tests
+average over 5 clips x 3 crops.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """What differs from the base."""
+    config = base.get_config()
+    config.data.videos = "vphmdb/split1"
+    config.data.test_crops = 3
+    config.evaluate_privacy.source = "videos"
+    return config
