@@ -1,7 +1,8 @@
 """Phase "minimax": f_A against f_B, with f_T; steps 1 and 2 in turn on successive batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import grain
 import numpy as np
 
 from anon_jax.minimax_steps import (
@@ -30,14 +31,33 @@ def run(run: setup.Run) -> None:
     """
     if not run.method.learned:
         return
-    phase = run.config.minimax
-    sources = {
+    sources = make_sources(run)
+    num_steps, per_epoch = setup.length(run.config.minimax, sources["clip"])
+    networks = make_networks(run, num_steps, per_epoch)
+    setup.fit_phase(
+        run,
+        NAME,
+        _initial_state(run, networks),
+        _schedule(run, networks, per_epoch),
+        make_stream(run, sources),
+        num_steps=num_steps,
+        sample=_sampler(run, networks, sources["clip"]),
+        sources=sources,
+    )
+
+
+def make_sources(run: setup.Run) -> dict[str, RecordSource]:
+    """The records of the two streams, "clip" and "image"."""
+    return {
         "clip": RecordSource(run.datasets.videos, "train"),
         "image": RecordSource(run.datasets.images, "train"),
     }
-    num_steps, per_epoch = setup.length(phase, sources["clip"])
-    networks = _networks(run, num_steps, per_epoch)
-    stream = zip_streams(
+
+
+def make_stream(run: setup.Run, sources: Mapping[str, RecordSource]) -> grain.IterDataset:
+    """Batches of clips and of image pairs: {"clip": ..., "image": ...}."""
+    phase = run.config.minimax
+    return zip_streams(
         {
             "clip": setup.clip_stream(run, sources["clip"], phase.batch_clips, name=NAME),
             "image": setup.image_stream(
@@ -45,19 +65,10 @@ def run(run: setup.Run) -> None:
             ),
         }
     )
-    setup.fit_phase(
-        run,
-        NAME,
-        _initial_state(run, networks),
-        _schedule(run, networks, warmup=round(phase.warmup_epochs * per_epoch)),
-        stream,
-        num_steps=num_steps,
-        sample=_sampler(run, networks, sources["clip"]),
-        sources=sources,
-    )
 
 
-def _networks(run: setup.Run, num_steps: int, per_epoch: int) -> dict[str, Network]:
+def make_networks(run: setup.Run, num_steps: int, per_epoch: int) -> dict[str, Network]:
+    """f_A, f_T and f_B, each with its own optimizer chain."""
     phase = run.config.minimax
     modules = {
         "anonymizer": setup.anonymizer_module(run),
@@ -80,10 +91,8 @@ def _initial_state(run: setup.Run, networks: dict[str, Network]) -> TrainState:
     return new_state(nets, multiplier=run.config.minimax.weights.penalty)
 
 
-def _schedule(
-    run: setup.Run, networks: dict[str, Network], *, warmup: int
-) -> Callable[[int], Step]:
-    """Step 2 alone during the warm-up; then step 1 and `adversary_steps` times step 2 in turn."""
+def make_steps(run: setup.Run, networks: dict[str, Network]) -> tuple[Step, Step]:
+    """Compiled: step 1, which updates f_A, and step 2, which updates f_T and f_B."""
     phase = run.config.minimax
     weights = Weights(**phase.weights)
     if not run.method.penalty:
@@ -99,8 +108,16 @@ def _schedule(
     adversary_step = make_adversary_step(
         networks, temperature=phase.temperature, seed=run.seed(NAME)
     )
-    step_1, step_2 = (compile_step(step, run.mesh) for step in (anonymizer_step, adversary_step))
-    cycle = 1 + phase.adversary_steps
+    return compile_step(anonymizer_step, run.mesh), compile_step(adversary_step, run.mesh)
+
+
+def _schedule(
+    run: setup.Run, networks: dict[str, Network], per_epoch: int
+) -> Callable[[int], Step]:
+    """Step 2 alone during the warm-up; then step 1 and `adversary_steps` times step 2 in turn."""
+    warmup = round(run.config.minimax.warmup_epochs * per_epoch)
+    cycle = 1 + run.config.minimax.adversary_steps
+    step_1, step_2 = make_steps(run, networks)
     return lambda index: step_1 if index >= warmup and (index - warmup) % cycle == 0 else step_2
 
 
