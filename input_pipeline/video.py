@@ -17,6 +17,9 @@ from input_pipeline.errors import DataError
 # The largest picture that is decoded, 8192x8192: twice an 8K film, 200 MB as RGB.
 MAX_PIXELS = 2**26
 
+# Bytes at the end of an AVI file in which its index is looked for: of nine hours at 30 frames/s.
+_MAX_AVI_INDEX = 2**24
+
 
 @dataclasses.dataclass
 class VideoInfo:
@@ -73,7 +76,7 @@ class VideoFrames:
             stream = _video_stream(container, self.path)
             info.fps = float(stream.average_rate or stream.guessed_rate or 0)
             scaler = _Scaler(self.short_side)
-            packets = _Packets(container, stream)
+            packets = _Packets(container, stream, _promised_frames(self.path, stream))
             concealed = 0
             for frame in packets.frames():
                 rgb = scaler(frame, self.path)
@@ -111,9 +114,12 @@ def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, i
 class _Packets:
     """Decodes packet by packet, so that a damaged one costs its own frames and not the rest."""
 
-    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream):
+    def __init__(
+        self, container: av.container.InputContainer, stream: av.VideoStream, promised: int
+    ):
         self._container = container
         self._stream = stream
+        self._promised = promised
         self._skipped = 0
         self._last_error: av.FFmpegError | None = None
         self.failed = 0
@@ -145,8 +151,8 @@ class _Packets:
         self._last_error = error
 
     def lost(self, num_frames: int) -> int:
-        """Frames missing among those that the container promises; 0 promised means unknown."""
-        return max(self.failed, self._stream.frames - self._skipped - num_frames)
+        """Frames missing among those that the container promises."""
+        return max(self.failed, self._promised - self._skipped - num_frames)
 
     def reason(self) -> str:
         if not self._stream.codec_context.width:
@@ -208,6 +214,29 @@ def _open(path: Path) -> Iterator[av.container.InputContainer]:
         ) from error
     with container:
         yield container
+
+
+def _promised_frames(path: Path, stream: av.VideoStream) -> int:
+    """How many frames the file says that it has; 0 where it does not say.
+
+    Programs that write AVI often leave an estimate in the header that is too high. Of such a file,
+    where it was not cut short, the index at its end is what counts.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        stated = int.from_bytes(head[4:8], "little") + 8
+        if head[:4] != b"RIFF" or head[8:] != b"AVI " or size < stated:
+            return stream.frames
+        file.seek(max(0, size - _MAX_AVI_INDEX))
+        tail = file.read()
+    start = tail.rfind(b"idx1")
+    if start < 0:
+        return 0
+    length = int.from_bytes(tail[start + 4 : start + 8], "little")
+    index = tail[start + 8 : start + 8 + length]
+    entries = [index[at + 2 : at + 4] for at in range(0, len(index), 16)]
+    return min(stream.frames, sum(entry in (b"dc", b"db") for entry in entries))
 
 
 def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:

@@ -10,7 +10,7 @@ import pytest
 from video_samples import data_folder, halves, write_video
 
 from input_pipeline import video as video_module
-from input_pipeline.encoding import encode_jpeg, encode_video, encode_videos
+from input_pipeline.encoding import encode_jpeg, encode_video
 from input_pipeline.errors import DataError
 from input_pipeline.video import VideoFrames, decode_frames, scaled_size
 
@@ -221,16 +221,33 @@ def test_jpeg_keeps_rgb_and_quality_counts(tmp_path):
     assert len(encode_jpeg(noise, 95)) > 2 * len(encode_jpeg(noise, 50))
 
 
-def test_encode_videos_keeps_order_and_puts_errors_in_place(tmp_path, monkeypatch):
-    paths = [write_video(tmp_path / f"{n}.mp4", [halves(RED, BLUE)] * n) for n in (5, 1, 3, 2)]
-    paths.insert(2, tmp_path / "nowhere.mp4")
-    results = list(encode_videos(paths, short_side=24, quality=90, workers=2))
-    assert isinstance(results.pop(2), DataError)
-    assert [len(result.frames) for result in results] == [5, 1, 3, 2]
-    assert results == [encode_video(p, short_side=24, quality=90) for p in paths if p.is_file()]
+def test_a_video_too_long_for_a_record_is_refused(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "video.mp4", [halves(RED, BLUE)] * 3)
+    assert len(encode_video(path, short_side=24, quality=90).frames) == 3
     monkeypatch.setattr("input_pipeline.encoding.MAX_VIDEO_BYTES", 10)
     with pytest.raises(DataError, match="too long for one record: 1 frames"):
-        encode_video(paths[0], short_side=24, quality=90)
+        encode_video(path, short_side=24, quality=90)
+
+
+@pytest.mark.parametrize("audio", [False, True])
+def test_an_avi_header_that_overstates_is_no_damage(tmp_path, audio):
+    path = write_video(tmp_path / "video.avi", [halves(RED, BLUE)] * 6, codec="mpeg4")
+    data = bytearray(path.read_bytes())
+    length = data.index(b"strh") + 8 + 32  # dwLength of the stream's header
+    assert int.from_bytes(data[length : length + 4], "little") == 6
+    data[length : length + 4] = (9).to_bytes(4, "little")
+    if audio:  # chunks of sound stand in the index too
+        entry = data.index(b"idx1") + 8
+        data += b"01wb" + bytes(data[entry + 4 : entry + 16])
+        size = int.from_bytes(data[entry - 4 : entry], "little") + 16
+        data[entry - 4 : entry] = size.to_bytes(4, "little")
+        data[4:8] = (len(data) - 8).to_bytes(4, "little")
+    path.write_bytes(data)
+    info = decode_frames(path)[1]
+    assert (info.num_frames, info.num_damaged) == (6, 0)
+    # Cut short, the file misses what the header says, for no index tells otherwise.
+    path.write_bytes(data[: data.index(b"idx1") - 1])
+    assert decode_frames(path)[1].num_damaged >= 3
 
 
 PEOPLE_AND_ODD = [
