@@ -138,15 +138,17 @@ def plan_shards(splits: Mapping[str, Sequence[Entry]], recipe: Recipe, folder: P
     """Cuts each split into shards, in an order that mixes the classes and is always the same."""
     shards = []
     for split, entries in splits.items():
-        parts: list[list[Entry]] = []
-        source_bytes = 0
+        parts: list[list[Entry]] = [[]]
+        files = source_bytes = 0
         for entry in sorted(entries, key=lambda entry: hashlib.sha256(entry.id.encode()).digest()):
-            size = entry.path.stat().st_size if entry.path and entry.path.is_file() else 0
-            full = source_bytes + size > SHARD_SOURCE_BYTES
-            if not parts or full or len(parts[-1]) == SHARD_ENTRIES:
+            there = entry.path is not None and entry.path.is_file()
+            size = entry.path.stat().st_size if entry.path and there else 0
+            full = files == SHARD_ENTRIES or source_bytes + size > SHARD_SOURCE_BYTES
+            if files and there and full:  # a file that is missing takes no room
                 parts.append([])
-                source_bytes = 0
+                files = source_bytes = 0
             parts[-1].append(entry)
+            files += there
             source_bytes += size
         shards += [Shard(split, tuple(part), recipe, folder) for part in parts]
     return shards
