@@ -4,6 +4,7 @@ import struct
 import wave
 import zlib
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -227,6 +228,21 @@ def test_a_video_too_long_for_a_record_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("input_pipeline.encoding.MAX_VIDEO_BYTES", 10)
     with pytest.raises(DataError, match="too long for one record: 1 frames"):
         encode_video(path, short_side=24, quality=90)
+
+
+def test_tags_that_are_no_utf8_are_no_obstacle(tmp_path):
+    path = tmp_path / "video.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Caf\u00e9"
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(halves(RED, BLUE), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    assert b"Caf\xc3\xa9" in data
+    path.write_bytes(data.replace(b"Caf\xc3\xa9", b"Caf\xe9\xff"))
+    assert decode_frames(path)[1].num_frames == 1
 
 
 @pytest.mark.parametrize("audio", [False, True])
