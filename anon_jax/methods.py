@@ -7,21 +7,31 @@ from anon_jax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """One row.
+    """One row; without a field set, frames pass unchanged.
 
     Attributes:
-      learned: whether f_A is trained; else frames pass unchanged.
+      learned: whether f_A is trained; else the phases before the evaluations have nothing to do.
       penalty: whether L_A has the penalty term (arXiv 2504.14301).
+      obfuscation: a row of input_pipeline.obfuscation.OBFUSCATIONS, applied to what the attackers
+        learn from and are tested on; "" = none.
     """
 
-    learned: bool
-    penalty: bool
+    learned: bool = False
+    penalty: bool = False
+    obfuscation: str = ""
 
 
 METHODS = {
-    "raw": Method(learned=False, penalty=False),
-    "spact": Method(learned=True, penalty=False),  # arXiv 2203.15205: NT-Xent privacy, no penalty
+    "raw": Method(),
+    "spact": Method(learned=True),  # arXiv 2203.15205: NT-Xent privacy, no penalty
     "penalty": Method(learned=True, penalty=True),  # arXiv 2504.14301
+    "downsample2": Method(obfuscation="downsample2"),
+    "downsample4": Method(obfuscation="downsample4"),
+    "downsample8": Method(obfuscation="downsample8"),
+    "downsample2_blur": Method(obfuscation="downsample2_blur"),
+    "blacken": Method(obfuscation="blacken"),
+    "weak_blur": Method(obfuscation="weak_blur"),
+    "strong_blur": Method(obfuscation="strong_blur"),
 }
 
 

@@ -15,6 +15,7 @@ from anon_jax.models import MODELS
 from anon_jax.optimizers import SCHEDULES
 from anon_jax.results import write_json
 from configs import base
+from input_pipeline.detection import DETECTORS
 
 # May differ between two starts in one workdir: they do not change what a phase computes.
 _PER_START = ("phases", "data.data_dir", "data.num_threads", "data.prefetch")
@@ -26,6 +27,7 @@ _CHOICES: dict[str, Iterable[Any]] = {
     "networks.privacy": [name for name in MODELS if name.startswith("resnet")],
     "networks.output_activation": ("sigmoid", "identity"),
     "data.test_crops": (1, 3),
+    "obfuscation.detector": DETECTORS,
     "minimax.penalty.mode": losses.PENALTY_MODES,
     "minimax.penalty.reduction": losses.REDUCTIONS,
     "minimax.penalty.space": ("pixel", "action_feature"),

@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     config.checkpoint_every = 500  # steps between two checkpoints of a phase
     config.data = _data()
     config.attack = _attack()
+    config.obfuscation = _obfuscation()
     config.networks = _networks()
     config.reconstruct = _reconstruct()
     config.pretrain_privacy = _pretrain_privacy()
@@ -81,6 +82,19 @@ def _attack() -> ConfigDict:
     attack.videos = ""  # dataset of clips with its own actions; "" = data.videos
     attack.images = ""  # dataset with its own attributes; "" = data.images, or frames of the videos
     return attack
+
+
+def _obfuscation() -> ConfigDict:
+    obfuscation = ConfigDict()  # of the methods that hide people and faces: blacken, *_blur
+    # Whose boxes: "opencv", "onnx" or "file"; python -m input_pipeline.detect finds them.
+    obfuscation.detector = "opencv"
+    # Boxes grow by this share of their height and width on each side: those of faces end at brows
+    # and chin, and what sticks out of a person's box (hands, hair) is what identifies and acts.
+    obfuscation.margin = 0.1
+    # A frame without a box takes those of the nearest frame at most so many away: detectors
+    # flicker, and one frame is enough to see a face. 0 = what was detected on the frame itself.
+    obfuscation.hold = 0
+    return obfuscation
 
 
 def _networks() -> ConfigDict:

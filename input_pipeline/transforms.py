@@ -1,7 +1,9 @@
 """From the JPEG frames of a record to the uint8 arrays of a batch: choose, decode, crop, jitter.
 
 One `Augmentation` says how far to go; `sample_view` draws one `View` from it, and the same view is
-applied to all frames of a clip (method: "the same for all frames of a clip").
+applied to all frames of a clip (method: "the same for all frames of a clip"). An `Obfuscator` hides
+regions of the stored frame and changes what the view has left; it draws no random numbers, so the
+views of all methods are the same.
 """
 
 import dataclasses
@@ -11,6 +13,7 @@ import grain
 import numpy as np
 
 from input_pipeline.errors import DataError
+from input_pipeline.obfuscation import RAW, Obfuscator
 from input_pipeline.records import Record
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, the weights of JPEG's own grey
@@ -160,6 +163,7 @@ class TrainClip(grain.transforms.RandomMap):
     resolution: int
     augmentation: Augmentation
     repeat_short: bool = False
+    obfuscator: Obfuscator = RAW
 
     def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Record -> frames uint8 [T, R, R, 3], action, attributes, index.
@@ -171,10 +175,10 @@ class TrainClip(grain.transforms.RandomMap):
         positions = clip_positions(
             len(record.frames), self.num_frames, self.stride, float(rng.random())
         )
-        frames = _decode_distinct(record, positions)
+        frames = _decode_distinct(record, positions, self.obfuscator)
         height, width, _ = frames[0].shape
         view = sample_view(self.augmentation, height, width, rng)
-        clip = np.stack([apply_view(frame, view, self.resolution) for frame in frames])
+        clip = _see(frames, view, self.resolution, self.obfuscator)
         return {"frames": clip, **_labels(record)}
 
 
@@ -190,6 +194,7 @@ class EvaluationClip(grain.transforms.Map):
     resolution: int
     crop_scale: float
     repeat_short: bool = False
+    obfuscator: Obfuscator = RAW
 
     def map(self, element: tuple[Record, float, float]) -> dict[str, np.ndarray]:
         """(record, place, crop) -> frames uint8 [T, R, R, 3], action, attributes, index.
@@ -202,10 +207,10 @@ class EvaluationClip(grain.transforms.Map):
         record, place, crop = element
         _check_length(record, self.num_frames, self.repeat_short)
         positions = clip_positions(len(record.frames), self.num_frames, self.stride, place)
-        frames = _decode_distinct(record, positions)
+        frames = _decode_distinct(record, positions, self.obfuscator)
         height, width, _ = frames[0].shape
         view = evaluation_view(height, width, self.crop_scale, crop)
-        clip = np.stack([apply_view(frame, view, self.resolution) for frame in frames])
+        clip = _see(frames, view, self.resolution, self.obfuscator)
         return {"frames": clip, **_labels(record)}
 
 
@@ -219,18 +224,17 @@ class TrainImage(grain.transforms.RandomMap):
     resolution: int
     augmentation: Augmentation
     views: int = 1
+    obfuscator: Obfuscator = RAW
 
     def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Record -> image uint8 [R, R, 3] (and view_b, the same shape), attributes, index."""
-        frame = decode_jpeg(record.frames[int(rng.integers(len(record.frames)))], record)
+        position = int(rng.integers(len(record.frames)))
+        frame = _decode_distinct(record, np.array([position]), self.obfuscator)[0]
         height, width, _ = frame.shape
-        names = ("image", "view_b")[: self.views]
-        images = {
-            name: apply_view(
-                frame, sample_view(self.augmentation, height, width, rng), self.resolution
-            )
-            for name in names
-        }
+        images = {}
+        for name in ("image", "view_b")[: self.views]:
+            view = sample_view(self.augmentation, height, width, rng)
+            images[name] = self.obfuscator.seen(apply_view(frame, view, self.resolution))
         return {**images, **_labels(record)}
 
 
@@ -240,15 +244,17 @@ class EvaluationImage(grain.transforms.Map):
 
     resolution: int
     crop_scale: float
+    obfuscator: Obfuscator = RAW
 
     def map(self, element: tuple[Record, float, float]) -> dict[str, np.ndarray]:
         """(record, place, crop) -> image uint8 [R, R, 3], attributes, index."""
         record, place, crop = element
-        position = clip_positions(len(record.frames), 1, 1, place)[0]
-        frame = decode_jpeg(record.frames[position], record)
-        height, width, _ = frame.shape
+        positions = clip_positions(len(record.frames), 1, 1, place)
+        frames = _decode_distinct(record, positions, self.obfuscator)
+        height, width, _ = frames[0].shape
         view = evaluation_view(height, width, self.crop_scale, crop)
-        return {"image": apply_view(frame, view, self.resolution), **_labels(record)}
+        image = _see(frames, view, self.resolution, self.obfuscator)[0]
+        return {"image": image, **_labels(record)}
 
 
 def _check_length(record: Record, num_frames: int, repeat_short: bool) -> None:
@@ -261,9 +267,20 @@ def _check_length(record: Record, num_frames: int, repeat_short: bool) -> None:
         )
 
 
-def _decode_distinct(record: Record, positions: np.ndarray) -> list[np.ndarray]:
-    decoded = {p: decode_jpeg(record.frames[p], record) for p in set(positions.tolist())}
-    return [decoded[p] for p in positions.tolist()]
+def _decode_distinct(
+    record: Record, positions: np.ndarray, obfuscator: Obfuscator
+) -> list[np.ndarray]:
+    decoded = {
+        position: obfuscator.stored(decode_jpeg(record.frames[position], record), record, position)
+        for position in set(positions.tolist())
+    }
+    return [decoded[position] for position in positions.tolist()]
+
+
+def _see(
+    frames: list[np.ndarray], view: View, resolution: int, obfuscator: Obfuscator
+) -> np.ndarray:
+    return np.stack([obfuscator.seen(apply_view(frame, view, resolution)) for frame in frames])
 
 
 def _labels(record: Record) -> dict[str, np.ndarray]:

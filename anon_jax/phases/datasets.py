@@ -8,8 +8,10 @@ from ml_collections import ConfigDict
 
 from anon_jax.errors import ConfigError
 from anon_jax.methods import get_method
+from input_pipeline.boxes import load_boxes
 from input_pipeline.build import ensure_dataset
 from input_pipeline.index import read_index
+from input_pipeline.obfuscation import OBFUSCATIONS, RAW, Obfuscator
 from input_pipeline.specs import DatasetSpec
 
 _NAMED = 5  # short videos that a message names
@@ -60,7 +62,7 @@ def check_datasets(config: ConfigDict, datasets: Datasets) -> None:
     Raises:
       ConfigError: no videos where clips are needed, videos shorter than a clip, or attributes that
         cannot be measured; says of which dataset and what to do.
-      DataError: a split that a phase needs is missing.
+      DataError: a split, or the boxes of people and faces, that a phase needs are missing.
     """
     for field, spec in (
         ("data.videos", datasets.videos),
@@ -73,10 +75,28 @@ def check_datasets(config: ConfigDict, datasets: Datasets) -> None:
     if "evaluate_action" in config.phases:
         for split in _evaluated_splits(datasets.attack_videos):
             _check_lengths(config, datasets.attack_videos, split)
+        make_obfuscator(config, config.method, datasets.attack_videos)
     if "evaluate_privacy" in config.phases:
         spec = attribute_spec(config, datasets)
         for split in _evaluated_splits(spec):
             _check_labels(spec, split)
+        make_obfuscator(config, config.method, spec)
+
+
+def make_obfuscator(config: ConfigDict, method: str, spec: DatasetSpec) -> Obfuscator:
+    """What a method does to the frames of a dataset before a network sees them; mostly nothing.
+
+    Raises:
+      DataError: it hides people and faces, and there are no boxes that fit the dataset; names the
+        command that finds them.
+    """
+    name = get_method(method).obfuscation
+    if not name:
+        return RAW
+    obfuscation = OBFUSCATIONS[name]
+    if obfuscation.regions is None:
+        return Obfuscator(obfuscation)
+    return Obfuscator(obfuscation, load_boxes(spec, **config.obfuscation))
 
 
 def attribute_spec(config: ConfigDict, datasets: Datasets) -> DatasetSpec:

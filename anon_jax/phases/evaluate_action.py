@@ -9,10 +9,12 @@ from anon_jax import metric_reports
 from anon_jax.evaluation import make_action_predictor, predict_split
 from anon_jax.phases import setup
 from anon_jax.phases.attackers import new_attacker, train_attacker
+from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.results import has_result, write_result
 from anon_jax.state import TrainState
 from anon_jax.steps import Networks, make_action_step
 from input_pipeline.loader import evaluation_batches
+from input_pipeline.obfuscation import Obfuscator
 from input_pipeline.records import RecordSource
 from input_pipeline.transforms import EvaluationClip
 
@@ -40,13 +42,14 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
     networks, state = new_attacker(
         run, method, phase=NAME, name="action", module=module, source=source
     )
-    test = _tester(run, networks)
+    obfuscator = make_obfuscator(run.config, method, spec)
+    test = _tester(run, networks, obfuscator)
     best = train_attacker(
         run,
         method,
         state,
         make_action_step(networks, label_smoothing=section.label_smoothing, seed=run.seed(NAME)),
-        setup.clip_stream(run, source, section.batch_size, name=NAME),
+        setup.clip_stream(run, source, section.batch_size, name=NAME, obfuscator=obfuscator),
         phase=NAME,
         source=source,
         score=lambda state: test(state, "validation", 1, 1)["top1"],
@@ -54,11 +57,12 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
     data = run.config.data
     report = test(best, spec.test_split, data.test_clips, data.test_crops)
     num_steps, _ = setup.length(section, source)
-    return {**report, "split": spec.test_split, "steps": num_steps, "best_step": int(best.step)}
+    facts = {"split": spec.test_split, "steps": num_steps, "best_step": int(best.step)}
+    return {**report, **facts, **obfuscator.facts()}
 
 
 def _tester(
-    run: setup.Run, networks: Networks
+    run: setup.Run, networks: Networks, obfuscator: Obfuscator
 ) -> Callable[[TrainState, str, int, int], dict[str, Any]]:
     """(state, split, clips of a video, crops of a clip) -> the action report."""
     data = run.config.data
@@ -69,6 +73,7 @@ def _tester(
         data.resolution,
         data.test_crop_scale,
         data.repeat_short_videos,
+        obfuscator,
     )
 
     def test(state: TrainState, split: str, clips: int, crops: int) -> dict[str, Any]:

@@ -10,7 +10,12 @@ NAME = "pretrain_privacy"
 
 
 def run(run: setup.Run) -> None:
-    """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4) and leaves its checkpoint."""
+    """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4) and leaves its checkpoint.
+
+    A method that learns no anonymizer has nothing to do here.
+    """
+    if not run.method.learned:
+        return
     phase = run.config.pretrain_privacy
     source = RecordSource(run.datasets.images, "train")
     num_steps, per_epoch = setup.length(phase, source)

@@ -10,7 +10,12 @@ NAME = "reconstruct"
 
 
 def run(run: setup.Run) -> None:
-    """Trains f_A with L_rec (arXiv 2504.14301, Sec. 3) and leaves its checkpoint."""
+    """Trains f_A with L_rec (arXiv 2504.14301, Sec. 3) and leaves its checkpoint.
+
+    A method that learns no anonymizer has nothing to do here.
+    """
+    if not run.method.learned:
+        return
     phase = run.config.reconstruct
     specs = {spec.name: spec for spec in (run.datasets.videos, run.datasets.images)}
     source = PooledSource([RecordSource(spec, "train") for spec in specs.values()])

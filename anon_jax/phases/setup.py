@@ -24,6 +24,7 @@ from anon_jax.state import NetState, Network, TrainState
 from anon_jax.steps import Step
 from anon_jax.writers import MetricWriter
 from input_pipeline import loader
+from input_pipeline.obfuscation import RAW, Obfuscator
 from input_pipeline.records import PooledSource, RecordSource
 from input_pipeline.transforms import Augmentation, TrainClip, TrainImage
 
@@ -119,7 +120,9 @@ def length(section: ConfigDict, source: Source) -> tuple[int, int]:
     return round(section.epochs * per_epoch), per_epoch
 
 
-def clip_stream(run: Run, source: Source, batch_size: int, *, name: str) -> grain.IterDataset:
+def clip_stream(
+    run: Run, source: Source, batch_size: int, *, name: str, obfuscator: Obfuscator = RAW
+) -> grain.IterDataset:
     """Training clips of videos, under one random view each."""
     data = run.config.data
     transform = TrainClip(
@@ -128,16 +131,24 @@ def clip_stream(run: Run, source: Source, batch_size: int, *, name: str) -> grai
         data.resolution,
         Augmentation(**data.clip_augmentation),
         data.repeat_short_videos,
+        obfuscator,
     )
     return _stream(run, source, transform, batch_size, name)
 
 
 def image_stream(
-    run: Run, source: Source, batch_size: int, *, name: str, views: int
+    run: Run,
+    source: Source,
+    batch_size: int,
+    *,
+    name: str,
+    views: int,
+    obfuscator: Obfuscator = RAW,
 ) -> grain.IterDataset:
     """Training images (still ones, or random frames of videos) under `views` random views."""
     data = run.config.data
-    transform = TrainImage(data.resolution, Augmentation(**data.image_augmentation), views)
+    augmentation = Augmentation(**data.image_augmentation)
+    transform = TrainImage(data.resolution, augmentation, views, obfuscator)
     return _stream(run, source, transform, batch_size, name)
 
 
