@@ -96,6 +96,31 @@ def claim_workdir(workdir: Path, config: ConfigDict) -> None:
     write_json(path, _jsonable(config))
 
 
+def check_pretrained(config: ConfigDict) -> None:
+    """Checks that `config.pretrained` has networks that fit the config's.
+
+    Raises:
+      ConfigError: it is no workdir of a run, or its networks are others; lists the fields.
+    """
+    if not config.pretrained:
+        return
+    path = Path(config.pretrained).expanduser() / "config.json"
+    if not path.is_file():
+        raise ConfigError(f"config.pretrained is {config.pretrained}, which is no workdir of a run")
+    theirs, ours = flatten(json.loads(path.read_text())), flatten(_jsonable(config))
+    fields = [f"networks.{name}" for name in ("anonymizer", "output_activation", "privacy")]
+    differing = [
+        f"config.{field}: {theirs.get(field)!r} there, {ours[field]!r} here"
+        for field in fields
+        if theirs.get(field) != ours[field]
+    ]
+    if differing:
+        raise ConfigError(
+            f"The networks of config.pretrained, {config.pretrained}, are others:\n  "
+            + "\n  ".join(differing)
+        )
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
     flat: dict[str, Any] = {}

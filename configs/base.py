@@ -24,6 +24,9 @@ def get_config() -> ConfigDict:
     config.method = "penalty"  # a row of anon_jax.methods.METHODS
     config.evaluate_raw = True  # evaluate without an anonymizer too: what there was to lose
     config.phases = PHASES  # which to run, in this order; each resumes where it stopped
+    # Workdir of a run whose phases reconstruct and pretrain_privacy are taken over; "" = run them.
+    # Neither depends on the method, so runs that are compared can share them.
+    config.pretrained = ""
     config.dtype = "float32"  # of activations ("bfloat16" on accelerators); parameters stay float32
     config.devices = 0  # devices to shard the batch over; 0 = all that there are
     config.log_every = 50  # steps between two lines of metrics

@@ -138,6 +138,22 @@ def test_crashes_in_every_phase_change_nothing(finished, tiny_data_dir, tmp_path
         assert all(np.array_equal(ours, theirs) for ours, theirs in pairs), phase
 
 
+def test_pretraining_can_be_shared(finished, tiny_data_dir, tmp_path):
+    phases = ("reconstruct", "pretrain_privacy", "minimax")
+    config = tiny_config(tiny_data_dir, phases=phases, pretrained=str(finished))
+    main.execute(config, tmp_path / "sharing")
+    pairs = zip(*(parameters(w, "minimax") for w in (finished, tmp_path / "sharing")), strict=True)
+    assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+    assert {p.name for p in (tmp_path / "sharing" / "checkpoints").iterdir()} == {"minimax"}
+    config.networks.privacy = "resnet18"
+    with pytest.raises(ConfigError, match=r"config\.networks\.privacy: 'resnet_tiny' there, 'resn"):
+        main.execute(config, tmp_path / "other")
+    config.pretrained = str(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="nowhere, which is no workdir of a run"):
+        main.execute(config, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_worker_processes_change_nothing(finished, tiny_data_dir, tmp_path):
     config = tiny_config(tiny_data_dir, phases=("reconstruct",))
     config.data.num_workers = 2

@@ -12,9 +12,9 @@ NAME = "pretrain_privacy"
 def run(run: setup.Run) -> None:
     """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4) and leaves its checkpoint.
 
-    A method that learns no anonymizer has nothing to do here.
+    A method that learns no anonymizer has nothing to do here, nor a run with `config.pretrained`.
     """
-    if not run.method.learned:
+    if not setup.pretrains(run):
         return
     phase = run.config.pretrain_privacy
     source = RecordSource(run.datasets.images, "train")

@@ -12,9 +12,9 @@ NAME = "reconstruct"
 def run(run: setup.Run) -> None:
     """Trains f_A with L_rec (arXiv 2504.14301, Sec. 3) and leaves its checkpoint.
 
-    A method that learns no anonymizer has nothing to do here.
+    A method that learns no anonymizer has nothing to do here, nor a run with `config.pretrained`.
     """
-    if not run.method.learned:
+    if not setup.pretrains(run):
         return
     phase = run.config.reconstruct
     specs = {spec.name: spec for spec in (run.datasets.videos, run.datasets.images)}

@@ -18,7 +18,7 @@ from anon_jax.methods import Method, get_method
 from anon_jax.models import build_model
 from anon_jax.optimizers import make_optimizer
 from anon_jax.phases.datasets import Datasets, check_datasets
-from anon_jax.settings import batch_sizes
+from anon_jax.settings import batch_sizes, check_pretrained
 from anon_jax.sharding import check_batch_sizes, make_mesh, replicated
 from anon_jax.state import NetState, Network, TrainState
 from anon_jax.steps import Step
@@ -29,6 +29,9 @@ from input_pipeline.records import PooledSource, RecordSource
 from input_pipeline.transforms import Augmentation, TrainClip, TrainImage
 
 Source = RecordSource | PooledSource
+
+# The phases that see raw data only; `config.pretrained` names a run that has done them.
+PRETRAINING = ("reconstruct", "pretrain_privacy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,7 @@ def open_run(config: ConfigDict, workdir: Path, datasets: Datasets) -> Run:
     """Checks what can be checked before anything is computed."""
     mesh = make_mesh(config.devices)
     check_batch_sizes(batch_sizes(config), mesh)
+    check_pretrained(config)
     check_datasets(config, datasets)
     return Run(config, workdir, get_method(config.method), mesh, datasets)
 
@@ -101,6 +105,11 @@ def privacy_module(run: Run, num_attributes: int | None = None) -> Any:
         input_std=networks.privacy_std or None,
         dtype=jnp.dtype(run.config.dtype),
     )
+
+
+def pretrains(run: Run) -> bool:
+    """Whether the run does its PRETRAINING itself: it has an f_A, and takes no other run's."""
+    return run.method.learned and not run.config.pretrained
 
 
 def is_learned(method: str) -> bool:
@@ -204,7 +213,10 @@ def load_net(run: Run, phase: str, name: str, network: Network) -> NetState:
     Raises:
       WorkdirError: the phase has not run.
     """
-    checkpointer = Checkpointer(checkpoint_dir(run, phase))
+    directory = checkpoint_dir(run, phase)
+    if run.config.pretrained and phase in PRETRAINING:
+        directory = Path(run.config.pretrained).expanduser().absolute() / "checkpoints" / phase
+    checkpointer = Checkpointer(directory)
     try:
         like = network.abstract(_SHAPES[name](run))
         return checkpointer.restore_net(name, like, replicated(run.mesh))

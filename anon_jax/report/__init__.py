@@ -1,22 +1,15 @@
 """The report of a run: report.html, report.md and report.json, from what the run left on disk."""
 
-import base64
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from anon_jax.errors import WorkdirError
-from anon_jax.report import charts, content, tables, words
+from anon_jax.report import charts, content, pages, tables, words
 from anon_jax.writers import read_metrics
 
 _PICTURES = 4  # of samples/, the last one among them
-# What means something in Markdown; "_" is left out, for names full of "\_" are hard to read.
-_MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]|~])")
 
 
 def write_report(workdir: Path) -> None:
@@ -54,11 +47,9 @@ def write_report(workdir: Path) -> None:
     files = {chart.file: chart.svg.encode() for chart in ([bars] if bars else []) + drawn}
     files |= {sample["file"]: sample["png"] for sample in samples}
     files["report.json"] = (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
-    files["report.md"] = _markdown().get_template("report.md.j2").render(page).encode()
-    files["report.html"] = _html().get_template("report.html.j2").render(page).encode()
-    (workdir / "report").mkdir(exist_ok=True)
-    for name, data in files.items():
-        _write(workdir / "report" / name, data)
+    files["report.md"] = pages.render_markdown("report.md.j2", page)
+    files["report.html"] = pages.render_html("report.html.j2", page)
+    pages.write_files(workdir / "report", files)
 
 
 def _references(report: dict[str, Any], config: dict[str, Any]) -> dict[str, float]:
@@ -86,51 +77,7 @@ def _samples(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _html() -> Environment:
-    """Escapes whatever the template prints, but for charts, whose SVG matplotlib has escaped."""
-    environment = Environment(
-        loader=PackageLoader("anon_jax.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["inline"] = lambda chart: Markup(charts.inline_svg(chart))
-    environment.filters["data_uri"] = lambda png: (
-        "data:image/png;base64," + base64.b64encode(png).decode()
-    )
-    return environment
-
-
-def _markdown() -> Environment:
-    """Escapes whatever the template prints, as Jinja2's autoescape does for HTML."""
-    environment = Environment(
-        loader=PackageLoader("anon_jax.report", "."),
-        finalize=_escape_markdown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["verbatim"] = Markup
-    return environment
-
-
-def _escape_markdown(value: Any) -> Any:
-    if isinstance(value, Markup):
-        return value
-    text = " ".join(str(value).split())  # a newline would end a table's row
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN_SPECIAL.sub(r"\\\1", text)
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise WorkdirError(f"{path} is missing; a report needs the workdir of a run that has it")
     return json.loads(path.read_text())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)

@@ -1,7 +1,5 @@
-"""The charts of a report, drawn by matplotlib as SVG; no display and no global state is used."""
+"""The charts of one run's report: curves of training, bars of attributes."""
 
-import dataclasses
-import io
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,45 +10,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from anon_jax.report.drawing import (
+    COLOURS,
+    DASHES,
+    INK,
+    STYLE,
+    Chart,
+    percent,
+    shorten,
+    to_svg,
+)
 from anon_jax.report.panels import Panel, make_panels
 
 Lines = Sequence[Mapping[str, float]]
 
-_INK, _GRID, _PAPER = "#24292f", "#d5d9dd", "#ffffff"
-# Grey for raw, then colours of Okabe and Ito's set that differ for all kinds of colour vision;
-# the dashes tell the lines apart in black and white.
-_COLOURS = ("#8a9096", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
-_DASHES = ("--", "-", "--", ":", "-.", "--")
-_STYLE: dict[Any, Any] = {
-    "font.size": 9.0,
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "anon_jax",  # ids, and with them the files, do not change from run to run
-    "text.parse_math": False,  # a name with dollars is a name
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-}
 _MOST_POINTS = 300  # of a curve; longer ones are averaged over even stretches
-_MOST_LETTERS = 26  # of a name beside a bar
-
-
-@dataclasses.dataclass(frozen=True)
-class Chart:
-    """An SVG with a white background, its file name beside report.md, and its title."""
-
-    title: str
-    file: str
-    svg: str
 
 
 def draw_curves(
@@ -90,40 +64,26 @@ def draw_attributes(attributes: Sequence[Mapping[str, Any]]) -> Chart | None:
         return None
     methods = list(attributes[0]["methods"])
     thickness, styles = 0.8 / len(methods), _style_indices(methods)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.4, 0.9 + len(attributes) * (0.14 + 0.16 * len(methods))))
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         places = np.arange(len(attributes))
         for index, method in enumerate(methods):
-            values = [_percent(entry["methods"][method]["ap"]) for entry in attributes]
+            values = [percent(entry["methods"][method]["ap"]) for entry in attributes]
             offset = (index - (len(methods) - 1) / 2) * thickness
-            colour = _COLOURS[styles[index]]
+            colour = COLOURS[styles[index]]
             axes.barh(places + offset, values, thickness * 0.9, color=colour, label=method)
-        chance = [_percent(entry["prevalence"]) for entry in attributes]
-        axes.vlines(
-            chance, places - 0.46, places + 0.46, colors=_INK, label="chance", linewidth=1.6
-        )
-        axes.set_yticks(places, [_shorten(entry["attribute"]) for entry in attributes])
+        chance = [percent(entry["prevalence"]) for entry in attributes]
+        axes.vlines(chance, places - 0.46, places + 0.46, colors=INK, label="chance", linewidth=1.6)
+        axes.set_yticks(places, [shorten(entry["attribute"]) for entry in attributes])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.set_xlim(0, 100)
         axes.set_xlabel("average precision (%)")
         axes.grid(axis="x")
         figure.legend(loc="outside upper center", ncols=3)
-        return Chart("Average precision of each attribute", "attributes.svg", _to_svg(figure))
-
-
-def inline_svg(chart: Chart) -> str:
-    """The SVG for an HTML page: colours become the page's CSS variables, ids become unique."""
-    svg = chart.svg[chart.svg.index("<svg") :]
-    svg = svg.replace(_PAPER, "none").replace(_INK, "currentColor").replace(_GRID, "var(--grid)")
-    for index, colour in enumerate(_COLOURS):
-        svg = svg.replace(colour, f"var(--series-{index})")
-    prefix = chart.file.removesuffix(".svg")
-    for reference in ('id="', "url(#", 'href="#'):
-        svg = svg.replace(reference, f"{reference}{prefix}-")
-    return svg
+        return Chart("Average precision of each attribute", "attributes.svg", to_svg(figure))
 
 
 def _panels_of_unknown(runs: Mapping[str, Lines]) -> list[Panel]:
@@ -155,7 +115,7 @@ def _draw_panel(
     references: Mapping[str, float],
 ) -> str:
     scale = 100 if panel.share else 1
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.0, 2.6))
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
@@ -164,8 +124,8 @@ def _draw_panel(
             axes.plot(
                 steps,
                 scale * values,
-                _DASHES[style],
-                color=_COLOURS[style],
+                DASHES[style],
+                color=COLOURS[style],
                 linewidth=1.5,
                 marker="o" if len(steps) <= 12 else "",
                 markersize=3.5,
@@ -181,7 +141,7 @@ def _draw_panel(
         labels = [label for label in axes.get_legend_handles_labels()[1] if label]
         if labels:
             figure.legend(loc="outside upper center", ncols=3)
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def _draw_reference(
@@ -191,25 +151,10 @@ def _draw_reference(
     if name in references:
         height = references[name]
         text = f"{label} = {scale * height:.3g}{' %' if panel.share else ''}"
-        axes.axhline(scale * height, color=_INK, linewidth=1.0, linestyle=(0, (6, 3)), label=text)
+        axes.axhline(scale * height, color=INK, linewidth=1.0, linestyle=(0, (6, 3)), label=text)
 
 
 def _style_indices(labels: Iterable[str]) -> list[int]:
-    """An entry of _COLOURS and _DASHES for each label: the first is kept for raw."""
-    others = itertools.cycle(range(1, len(_COLOURS)))
+    """An entry of COLOURS and DASHES for each label: the first is kept for raw."""
+    others = itertools.cycle(range(1, len(COLOURS)))
     return [0 if label == "raw" else next(others) for label in labels]
-
-
-def _percent(share: float | None) -> float:
-    return np.nan if share is None else 100 * share
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 1]}\u2026"
-
-
-def _to_svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", facecolor=_PAPER, metadata=nothing)
-    return buffer.getvalue()

@@ -205,8 +205,13 @@ def _splits(own: Mapping[str, Any], same_records: bool) -> list[str]:
         if videos is not None and "action" in kinds:
             of_action_only = "privacy" in kinds and not same_records
             size = f" ({videos} videos{' for the action' if of_action_only else ''})"
-        sentences.append(f"{whose} of the {split} split{size}; {_CHOICE.get(split, _CHOSEN)}")
+        sentences.append(f"{whose} of the {split} split{size}; {epoch_choice(split)}")
     return sentences
+
+
+def epoch_choice(split: str) -> str:
+    """On which records the reported epoch was chosen, the end of a sentence about figures."""
+    return _CHOICE.get(split, _CHOSEN)
 
 
 _CHOSEN = "the epoch was chosen on the validation split."

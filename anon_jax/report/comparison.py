@@ -1,0 +1,119 @@
+"""The numbers of a comparison of runs: what report.json holds; nothing is formatted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from anon_jax.report import comparison_words as words
+from anon_jax.report import published
+from anon_jax.report.cells import Cell, make_cells
+from anon_jax.report.content import at, number
+from anon_jax.report.protocols import ABSENT, Fields, differing, group
+from anon_jax.report.rows import hypervolumes, make_rows
+from anon_jax.report.runs import LeftOut, Run
+
+
+def build(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> dict[str, Any]:
+    """The report of finished runs; scores are shares in [0, 1], times are seconds.
+
+    Args:
+      runs: at least one.
+      left_out: the folders that were given but cannot be used.
+    """
+    groups = group(runs)
+    protocols = [
+        _protocol(index, fields, members, groups[0][0])
+        for index, (fields, members) in enumerate(groups, start=1)
+    ]
+    report = {
+        "num_runs": len(runs),
+        "left_out": [{"folder": item.folder, "reason": item.reason} for item in left_out],
+        "protocols": protocols,
+    }
+    return {"summary": words.summary(report), **report}
+
+
+def _protocol(index: int, fields: Fields, runs: Sequence[Run], first: Fields) -> dict[str, Any]:
+    cells, repeated = make_cells(runs)
+    rows = make_rows(cells)
+    differs = [
+        {"field": field, "here": fields.get(field, ABSENT), "first": first.get(field, ABSENT)}
+        for field in differing([first, fields])
+    ]
+    protocol: dict[str, Any] = {
+        "number": index,
+        "fields": fields,
+        "differs": differs,
+        "num_runs": len(runs),
+        "chance": {
+            "top1": number(fields.get("action: chance")),
+            "cmap": number(fields.get("privacy: chance_cmap")),
+            "f1": number(fields.get("privacy: always_yes_f1")),
+        },
+        "rows": rows,
+        "prevalence": _prevalence(cells),
+        "left_out_attributes": fields.get("privacy: left_out") or [],
+        "hypervolumes": hypervolumes(rows),
+        "missing_raw": _missing_raw(cells),
+        "repeated": [{"folder": item.folder, "reason": item.reason} for item in repeated],
+        "published": _published(fields),
+    }
+    return {
+        **protocol,
+        "verdict": words.verdict(rows),
+        "title": words.title(fields),
+        "description": words.describe(fields),
+        "difference": words.difference(protocol),
+        "notes": words.notes(protocol),
+    }
+
+
+def _missing_raw(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The seeds with measurements that raw lacks: which ones, and the folders that need them."""
+    missing: dict[int, tuple[list[str], list[str]]] = {}
+    for cell in cells:
+        for measurement, score in (("action", "top1"), ("privacy", "cmap")):
+            measured = number(at(cell.found, measurement, score)) is not None
+            if measured and number(at(cell.raw, measurement, score)) is None:
+                measurements, folders = missing.setdefault(cell.seed, ([], []))
+                measurements.append(measurement)
+                folders.append(str(cell.run.folder))
+    return [
+        {"seed": seed, "measurements": _once(measurements), "folders": _once(folders)}
+        for seed, (measurements, folders) in sorted(missing.items())
+    ]
+
+
+def _once(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _prevalence(cells: Sequence[Cell]) -> dict[str, float | None]:
+    """{attribute: share of the test records that have it}, in the dataset's order."""
+    found: dict[str, float | None] = {}
+    for cell in cells:
+        attributes: Mapping[str, Any] = at(cell.found, "privacy", "per_attribute") or {}
+        for name in attributes:
+            found.setdefault(name, number(at(attributes, name, "prevalence")))
+    return found
+
+
+def _published(fields: Fields) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": table.title,
+            "action": action,
+            "privacy": privacy,
+            "other_records": [
+                kind
+                for kind, tested, shown in (
+                    ("Actions", table.attack_videos, action),
+                    ("Attributes", table.attributes, privacy),
+                )
+                if tested and not shown
+            ],
+            "chance_cmap": None if table.chance_cmap is None else table.chance_cmap / 100,
+            "always_yes_f1": table.always_yes_f1,
+            "rows": published.published_rows(table, action, privacy),
+        }
+        for table, action, privacy in published.matching(fields)
+    ]

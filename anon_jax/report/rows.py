@@ -1,0 +1,141 @@
+"""The rows of a comparison: the cells of a method and budget, with intervals over their seeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from anon_jax.methods import METHODS
+from anon_jax.report.cells import Cell, figures
+from anon_jax.report.content import at, number
+from anon_jax.report.protocols import ABSENT, BUDGET, differing, key
+from anon_jax.report.words import short
+from anon_jax.statistics import hypervolume, over_seeds, pareto_front
+
+Row = dict[str, Any]
+
+_PENALTY = "minimax.penalty."
+
+
+def make_rows(cells: Sequence[Cell]) -> list[Row]:
+    """One row for each method and config, raw first, budgets rising; shares in [0, 1].
+
+    A figure is {"mean", "low", "high", "values": {seed: value}}, or None where no seed has it;
+    the limits are None with one seed.
+    """
+    grouped: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        grouped.setdefault((cell.method, key(cell.variant)), []).append(cell)
+    rows = [_row(found, _series(found[0], cells)) for found in grouped.values()]
+    rows.sort(key=_place)
+    for index in front(rows):
+        rows[index]["front"] = True
+    return rows
+
+
+def interval(values: Mapping[int, float | None]) -> dict[str, Any] | None:
+    """Mean and limits over the seeds that have a value."""
+    known = {str(seed): value for seed, value in sorted(values.items()) if value is not None}
+    if not known:
+        return None
+    found = over_seeds(list(known.values()))
+    low, high = (None if math.isnan(x) else x for x in (found.low, found.high))
+    return {"mean": found.value, "low": low, "high": high, "values": known}
+
+
+def front(rows: Sequence[Row]) -> list[int]:
+    """Indices of the rows, raw aside, that no other one reaches in both means."""
+    placed = [
+        index
+        for index, row in enumerate(rows)
+        if row["method"] != "raw" and row["figures"]["leakage"] and row["figures"]["top1"]
+    ]
+    means = [{n: rows[i]["figures"][n]["mean"] for n in ("leakage", "top1")} for i in placed]
+    return [placed[i] for i in pareto_front([(1 - m["leakage"], m["top1"]) for m in means])]
+
+
+def hypervolumes(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The area that the budgets of a method dominate, by seed, then over the seeds.
+
+    A seed counts where all budgets of the method have been measured with it.
+    """
+    series: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["method"] != "raw":
+            series.setdefault(row["series"], []).append(row)
+    return [
+        {
+            "series": name,
+            "budgets": [row["budget"] for row in members if row["budget"] is not None],
+            "volume": interval(_areas(members)),
+        }
+        for name, members in series.items()
+    ]
+
+
+def _areas(rows: Sequence[Row]) -> dict[int, float | None]:
+    seeds = set.intersection(*(set(row["seeds"]) for row in rows))
+    areas: dict[int, float | None] = {}
+    for seed in seeds:
+        pairs = [
+            [at(row["figures"], name, "values", str(seed)) for name in ("leakage", "utility")]
+            for row in rows
+        ]
+        if all(None not in pair for pair in pairs):
+            areas[seed] = hypervolume([(1 - leakage, utility) for leakage, utility in pairs])
+    return areas
+
+
+def _row(cells: Sequence[Cell], series: str) -> Row:
+    found = {cell.seed: figures(cell) for cell in cells}
+    method = METHODS.get(cells[0].method)
+    has_budget = method is None or method.penalty
+    budget = number(cells[0].variant.get(BUDGET)) if has_budget else None
+    names = next(iter(found.values()))
+    return {
+        "name": series if budget is None else f"{series}, B = {short(budget)}",
+        "method": cells[0].method,
+        "series": series,
+        "budget": budget,
+        "front": False,
+        "seeds": sorted(found),
+        "folders": [str(cell.run.folder) for cell in cells],
+        "figures": {name: interval({seed: f[name] for seed, f in found.items()}) for name in names},
+        "attributes": _attributes(cells),
+        "space": at(cells[0].run.config, "minimax", "penalty", "space"),
+        "frames_with_boxes": _frames_with_boxes(cells),
+    }
+
+
+def _series(cell: Cell, cells: Sequence[Cell]) -> str:
+    """The method, and what tells its configs apart; all of its budgets have one name."""
+    variants = [other.variant for other in cells if other.method == cell.method]
+    parts = [cell.method]
+    for field in differing(variants):
+        if field != BUDGET:
+            # Of minimax.penalty the last name says enough; elsewhere "epochs" alone would not.
+            name = ".".join(field.removeprefix(_PENALTY).split(".")[-2:])
+            parts.append(f"{name} = {short(cell.variant.get(field, ABSENT))}")
+    return ", ".join(parts)
+
+
+def _attributes(cells: Sequence[Cell]) -> dict[str, Any]:
+    """{attribute: average precision over the seeds}, in the dataset's order."""
+    found = {cell.seed: at(cell.found, "privacy", "per_attribute") or {} for cell in cells}
+    names = dict.fromkeys(name for attributes in found.values() for name in attributes)
+    return {
+        name: interval({seed: number(at(f, name, "ap")) for seed, f in found.items()})
+        for name in names
+    }
+
+
+def _frames_with_boxes(cells: Sequence[Cell]) -> float | None:
+    """Of the methods that hide people and faces: the share of frames in which one was found."""
+    shares = [number(at(cell.found, "action", "frames_with_boxes")) for cell in cells]
+    known = [share for share in shares if share is not None]
+    return min(known) if known else None
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    known = list(METHODS)
+    place = known.index(row["method"]) if row["method"] in known else len(known)
+    return (place, row["method"], row["series"], row["budget"] or 0.0)

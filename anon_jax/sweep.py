@@ -1,0 +1,203 @@
+"""Runs a grid of methods, budgets and seeds, one run a cell, and goes on where it was stopped.
+
+    python -m anon_jax.sweep --config=configs/demo.py --workdir=DIR --methods=raw,spact,penalty \
+        --budgets=0.1,0.3 --seeds=0,1,2 [--jobs=2] [--config.FIELD=VALUE ...]
+
+The cells are DIR/cells/NAME, workdirs like those of `anon_jax.main`.
+"""
+
+import ctypes
+import dataclasses
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from anon_jax import settings
+from anon_jax.errors import ConfigError, RunError
+from anon_jax.methods import METHODS, get_method
+from anon_jax.phases.setup import PRETRAINING
+
+_POLL_SECONDS = 0.5
+_LINES = 3  # of a failed cell's log that the summary shows
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run: its name, and the fields of the config that make it what it is."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+def plan(
+    methods: Sequence[str], budgets: Sequence[str], seeds: Sequence[str], workdir: Path
+) -> tuple[list[Cell], list[Cell]]:
+    """The shared pre-trainings, one for each seed, and the cells that the grid consists of.
+
+    Pre-training does not depend on the method or the budget. Methods without a penalty have one
+    cell for each seed.
+
+    Raises:
+      ConfigError: an unknown method, a budget or a seed that is no number, or nothing to run.
+    """
+    for text in budgets:
+        _check_number("budgets", text, float)
+    for text in seeds:
+        _check_number("seeds", text, int)
+    if not methods or not seeds:
+        raise ConfigError("--methods and --seeds need at least one entry each")
+    shared, cells = [], []
+    for seed in dict.fromkeys(seeds):
+        pretrained = workdir / "cells" / f"pretrained-seed{seed}"
+        of_seed = (f"--config.seed={seed}",)
+        if any(get_method(method).learned for method in methods):
+            phases = f"--config.phases={PRETRAINING!r}"
+            shared.append(Cell(pretrained.name, (*of_seed, phases)))
+        for method, budget in _grid(methods, budgets):
+            overrides = [*of_seed, f"--config.method={method}", "--config.evaluate_raw=False"]
+            if get_method(method).learned:
+                overrides.append(f"--config.pretrained={pretrained}")
+            if budget is not None:
+                overrides.append(f"--config.minimax.penalty.budget={float(budget)}")
+            parts = [method, *([] if budget is None else [f"B{float(budget):g}"]), f"seed{seed}"]
+            cells.append(Cell("-".join(parts), tuple(overrides)))
+    return shared, cells
+
+
+def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs: int) -> list[str]:
+    """Runs what is not done yet, `jobs` at a time; returns the names of the cells that failed.
+
+    What a cell prints is in workdir/logs/NAME.log.
+    """
+    todo = [cell for cell in cells if not _done_mark(workdir, cell).exists()]
+    (workdir / "done").mkdir(parents=True, exist_ok=True)
+    started = iter(todo)
+    failed: list[str] = []
+    running: dict[subprocess.Popen, Cell] = {}
+    begun, done = time.monotonic(), 0
+    try:
+        while True:
+            for cell in itertools.islice(started, jobs - len(running)):
+                running[_start(cell, command, workdir)] = cell
+            if not running:
+                return failed
+            time.sleep(_POLL_SECONDS)
+            for process in [process for process in running if process.poll() is not None]:
+                cell = running.pop(process)
+                done += 1
+                if process.returncode:
+                    failed.append(cell.name)
+                else:
+                    _done_mark(workdir, cell).touch()
+                left = (time.monotonic() - begun) / done * (len(todo) - done) / 60
+                word = "failed" if process.returncode else "done"
+                _say(f"[{done}/{len(todo)}] {cell.name} {word}; about {left:.0f} min left")
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+def _grid(methods: Sequence[str], budgets: Sequence[str]) -> list[tuple[str, str | None]]:
+    return [
+        (method, budget)
+        for method in dict.fromkeys(methods)
+        for budget in (dict.fromkeys(budgets) if get_method(method).penalty and budgets else [None])
+    ]
+
+
+def _check_number(flag: str, text: str, kind: type) -> None:
+    try:
+        number = kind(text)
+    except ValueError:
+        raise ConfigError(f"--{flag}: '{text}' is no {kind.__name__}") from None
+    if number < 0:
+        raise ConfigError(f"--{flag}: {text} is below 0")
+
+
+def _done_mark(workdir: Path, cell: Cell) -> Path:
+    return workdir / "done" / cell.name
+
+
+def _start(cell: Cell, command: Sequence[str], workdir: Path) -> subprocess.Popen:
+    log = workdir / "logs" / f"{cell.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*command, f"--workdir={workdir / 'cells' / cell.name}", *cell.overrides],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_end_with_parent,
+        )
+
+
+def _end_with_parent() -> None:
+    """In the child: a sweep that is killed must not leave cells running, to be started again."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _overrides(argv: Sequence[str]) -> list[str]:
+    """The config file and the user's own changes to it, as they were given."""
+    return [argument for argument in argv if argument.startswith(("--config=", "--config."))]
+
+
+def _last_lines(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return "\n".join(f"    {line}" for line in lines[-_LINES:])
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}")
+    values = flags.FLAGS
+    workdir = Path(values.workdir).absolute()
+    command = [sys.executable, "-m", "anon_jax.main", *_overrides(sys.argv)]
+    try:
+        settings.check_config(values.config)
+        shared, cells = plan(values.methods, values.budgets, values.seeds, workdir)
+        settings.claim_workdir(workdir, values.config)
+    except RunError as error:
+        sys.exit(f"error: {error}")
+    _say(f"{len(cells)} cells and {len(shared)} pre-trainings in {workdir}")
+    try:
+        failed = run_cells(shared, command, workdir, values.jobs)
+        failed = failed or run_cells(cells, command, workdir, values.jobs)
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
+    for name in failed:
+        log = workdir / "logs" / f"{name}.log"
+        _say(f"failed: {name}, see {log}\n{_last_lines(log)}")
+    if failed:
+        sys.exit(f"error: {len(failed)} failed; the same command tries them again")
+    print(f"python -m anon_jax.report {workdir / 'cells'}/* --output={workdir / 'report'}")
+
+
+def main() -> None:
+    """The console script."""
+    # Not at import: `anon_jax.main` has flags of the same names.
+    config_flags.DEFINE_config_file("config", help_string="Config file of every cell.")
+    flags.DEFINE_string("workdir", None, "Folder of the sweep; made, or gone on with.")
+    flags.DEFINE_list("methods", None, f"Of: {', '.join(METHODS)}.")
+    flags.DEFINE_list("budgets", [], "B of the methods with a penalty; empty: the config's.")
+    flags.DEFINE_list("seeds", ["0"], "Seeds; each has its own pre-training.")
+    flags.DEFINE_integer("jobs", 1, "Cells that run at a time.", lower_bound=1)
+    flags.mark_flags_as_required(["config", "workdir", "methods"])
+    app.run(_main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Small workdirs made by hand, as the cells of a sweep would leave them, for the comparison."""
+
+import json
+
+import cv2
+import numpy as np
+
+from anon_jax.report.compare import write_comparison
+
+CHANCE, CHANCE_CMAP = 0.2, 0.4
+DATASETS = {
+    "videos": "moving_figures/videos",
+    "images": "moving_figures/images",
+    "attack_videos": "moving_figures/videos",
+    "attack_images": "moving_figures/images",
+}
+
+
+def scores(top1, cmap, *, left_out=("tattoo",), chance_cmap=CHANCE_CMAP):
+    """A method's entry of results.json; None leaves a measurement out."""
+    entry = {}
+    if top1 is not None:
+        entry["action"] = {"top1": top1, "chance": CHANCE, "num_videos": 50, "split": "test"}
+    if cmap is not None:
+        entry["privacy"] = {
+            "cmap": cmap,
+            "f1": 0.5,
+            "f1_tuned": 0.6,
+            "auroc": 0.7,
+            "chance_cmap": chance_cmap,
+            "always_yes_f1": 0.55,
+            "per_attribute": {
+                "glasses": {"ap": cmap + 0.05, "prevalence": 0.3, "auroc": 0.7, "f1": 0.5},
+                "skin": {"ap": cmap - 0.05, "prevalence": 0.5, "auroc": 0.7, "f1": 0.5},
+            },
+            "left_out": list(left_out),
+            "split": "test",
+        }
+    return entry
+
+
+def make_run(folder, method, seed, found, *, budget=0.3, changes=(), datasets=None, seconds=60.0):
+    """A finished workdir.
+
+    Args:
+      found: the method's entry, or {method: entry} with raw beside it.
+      changes: (field with dots, value) of the config.
+    """
+    learned = method in ("penalty", "spact")
+    results = {
+        "methods": found if method in found else {method: found},
+        "method": method,
+        "seed": seed,
+        "datasets": datasets or DATASETS,
+        "minimax": {"penalty/distance": 0.25, "penalty/active": 0.5} if learned else {},
+        "seconds": {"minimax": seconds, "evaluate_action": 7.0},
+    }
+    config = {
+        "method": method,
+        "seed": seed,
+        "phases": ["minimax", "evaluate_action", "evaluate_privacy", "report"],
+        "log_every": 10 + seed,
+        "pretrained": f"pretrained-seed{seed}",
+        "data": {"num_frames": 8, "frame_stride": 2, "resolution": 32, "num_threads": 1 + seed},
+        "networks": {"anonymizer": "unetpp_tiny", "action": "i3d_tiny", "privacy": "resnet_tiny"},
+        "minimax": {
+            "epochs": 4.0,
+            "weights": {"action": 1.0, "privacy": 1.0, "penalty": 1.0},
+            "penalty": {"budget": budget, "mode": "hinge", "space": "pixel"},
+        },
+        "evaluate_action": {"epochs": 4.0},
+        "evaluate_privacy": {"epochs": 8.0, "source": "videos"},
+    }
+    for field, value in changes:
+        *path, name = field.split(".")
+        section = config
+        for part in path:
+            section = section[part]
+        section[name] = value
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def add_picture(workdir, step, raw, own):
+    """samples/STEP.png: a strip of one grey above a strip of another, 4 x 12 pixels each."""
+    (workdir / "samples").mkdir(exist_ok=True)
+    picture = np.full((8, 12, 3), raw, np.uint8)
+    picture[4:] = own
+    assert cv2.imwrite(str(workdir / "samples" / f"{step:06d}.png"), picture)
+
+
+def make_sweep(folder):
+    """Raw and penalty with B = 0.1 and 0.3, seeds 0 and 1, a folder a cell."""
+    raw = {0: scores(1.0, 0.9), 1: scores(0.9, 0.8)}
+    found = {
+        (0.1, 0): scores(0.9, 0.8),
+        (0.1, 1): scores(0.8, 0.7),
+        (0.3, 0): scores(0.8, 0.5),
+        (0.3, 1): scores(0.6, 0.6),
+    }
+    runs = [make_run(folder / f"raw-seed{seed}", "raw", seed, raw[seed]) for seed in raw]
+    for (budget, seed), entry in found.items():
+        name = f"penalty-B{budget}-seed{seed}"
+        runs.append(make_run(folder / name, "penalty", seed, entry, budget=budget))
+    return runs
+
+
+def compare(folders, output):
+    """The two pages with plain spaces, and the numbers."""
+    write_comparison(folders, output)
+    html, markdown = (
+        (output / name).read_text().replace("\u00a0", " ") for name in ("report.html", "report.md")
+    )
+    return html, markdown, json.loads((output / "report.json").read_text())

@@ -1,0 +1,202 @@
+"""The pages of a comparison: pictures, published figures, escaping, and what cannot be used."""
+
+import json
+import re
+
+import pytest
+from comparison_samples import DATASETS, add_picture, compare, make_run, make_sweep, scores
+from test_report import EVIL, Elements, markdown_row
+
+from anon_jax.errors import WorkdirError
+from anon_jax.report.__main__ import main
+from anon_jax.report.compare import write_comparison
+
+
+def test_attributes_beside_raw_and_what_was_left_out(tmp_path):
+    html, markdown, report = compare(make_sweep(tmp_path / "cells"), tmp_path / "out")
+    assert report["protocols"][0]["left_out_attributes"] == ["tattoo"]
+    assert "hold one class only: tattoo." in html
+    assert "hold one class only: tattoo." in markdown
+    table = markdown[markdown.index("| AP in % |") :]
+    # cMAP + .05, of .5 and .6.
+    assert markdown_row(table, "penalty, B = 0.3")[1] == "60.0 ± 63.5"
+    assert "glasses (chance 30.0)" in table
+    assert len(list((tmp_path / "out").glob("attribute_1_*.svg"))) == 2
+    assert "glasses (prevalence 30.0 %)" in html
+
+
+def test_pictures_of_the_same_frames_stand_below_one_raw_strip(tmp_path):
+    folders = make_sweep(tmp_path / "cells")
+    add_picture(folders[2], 100, 50, 60)
+    add_picture(folders[2], 200, 50, 70)
+    add_picture(folders[4], 200, 50, 80)
+    (folders[5] / "samples").mkdir()
+    (folders[5] / "samples" / "000001.png").write_bytes(b"no picture")
+    html, markdown, _ = compare(folders, tmp_path / "out")
+    captions = re.findall(r"<figcaption>(.*step \d+|raw.*)</figcaption>", html)
+    assert captions == ["raw, seed 0", "penalty, B = 0.1, step 200", "penalty, B = 0.3, step 200"]
+    for target in re.findall(r"\]\(([^)]+)\)", markdown):
+        assert (tmp_path / "out" / target).exists()
+
+
+def test_a_damaged_picture_is_named_and_another_seed_shown(tmp_path):
+    folders = make_sweep(tmp_path / "cells")
+    (folders[2] / "samples").mkdir()
+    (folders[2] / "samples" / "000001.png").write_bytes(b"no picture")
+    add_picture(folders[3], 7, 50, 60)
+    html = compare(folders, tmp_path / "out")[0]
+    assert "000001.png is no picture." in html
+    assert "penalty, B = 0.1, step 7" in html
+
+
+def test_published_figures_stand_beside_runs_on_the_same_datasets(tmp_path):
+    names = dict.fromkeys(DATASETS, "vphmdb/split1")
+    folder = make_run(tmp_path / "x", "raw", 0, scores(0.8, 0.7), datasets=names)
+    html, markdown, _ = compare([folder], tmp_path / "out")
+    table = markdown[markdown.index("Published figures: VPHMDB") :]
+    # 81.56 - 69.24 = 12.32; 69.24 / 81.56 = 84.9 %; 76.62 - 70.56 = 6.06;
+    # (70.56 - 58.4) / (76.62 - 58.4) = .667.
+    assert markdown_row(table, "penalty, B = 0.7") == [
+        *("penalty, B = 0.7", "published", "69.2", "12.3", "84.9", "70.6", "6.1", "0.67", "0.516")
+    ]
+    assert markdown_row(table, "raw")[1] == "this report"
+    assert "chance cMAP is 58.4 %" in html
+    assert "another machine and from other backbones" in html
+    assert "SPAct |" not in table  # was not published on VPHMDB
+
+
+@pytest.mark.parametrize(
+    ("datasets", "source", "titles"),
+    [
+        (DATASETS, "videos", []),
+        (dict.fromkeys(DATASETS, "vphmdb_small"), "videos", []),
+        (
+            dict.fromkeys(DATASETS, "vphmdb/split1") | {"attack_videos": "vpucf/split1"},
+            "videos",
+            ["VPHMDB to VPUCF (novel actions and attributes)"],
+        ),
+        (
+            {
+                **{"videos": "ucf101/split1", "attack_videos": "hmdb51/split1"},
+                **{"images": "vispr/vispr1", "attack_images": "vispr/vispr2"},
+            },
+            "images",
+            ["UCF101 to HMDB51 (novel actions)", "VISPR1 to VISPR2 (novel attributes)"],
+        ),
+        # Attributes of photographs, where the published ones are of the videos.
+        (
+            {
+                **dict.fromkeys(("videos", "attack_videos"), "pa_hmdb51/hmdb51_rest"),
+                **dict.fromkeys(("images", "attack_images"), "vispr/pa"),
+            },
+            "images",
+            ["PA-HMDB51"],
+        ),
+    ],
+)
+def test_which_published_tables_match(tmp_path, datasets, source, titles):
+    changes = [("evaluate_privacy.source", source)]
+    folder = make_run(
+        tmp_path / "x", "raw", 0, scores(0.8, 0.7), datasets=datasets, changes=changes
+    )
+    html, _, report = compare([folder], tmp_path / "out")
+    found = report["protocols"][0]["published"]
+    assert [table["title"] for table in found] == titles
+    assert ("Published figures" in html) == bool(titles)
+    if titles == ["PA-HMDB51"]:
+        assert "Attributes were tested on other records than ours" in html
+        assert all(row["cmap"] is None for row in found[0]["rows"])
+    if len(titles) == 2:
+        assert (found[0]["privacy"], found[1]["action"]) == (False, False)
+
+
+def test_names_are_escaped_and_nothing_is_loaded(tmp_path):
+    entry = scores(0.8, 0.7, left_out=[EVIL])
+    entry["privacy"]["per_attribute"][EVIL] = entry["privacy"]["per_attribute"].pop("skin")
+    folder = tmp_path / "<script>x & [y](z)"
+    make_run(folder, EVIL, 0, entry, datasets=dict.fromkeys(DATASETS, EVIL))
+    raw = make_run(tmp_path / "raw", "raw", 0, scores(0.9, 0.8, left_out=[EVIL]))
+    html, markdown, _ = compare([folder, raw, tmp_path / "<script>no"], tmp_path / "out")
+    page = Elements(html)
+    assert "script" not in {tag for tag, _ in page.found}
+    assert len(page.ids) == len(set(page.ids))
+    for _, attributes in page.found:
+        for name in ("src", "href", "xlink:href", "srcset", "data"):
+            assert not re.match(r"(?i)\s*(https?:|//|file:)", attributes.get(name) or "")
+    assert "url(http" not in html
+    assert "<script" not in markdown
+    assert "](z)" not in markdown.replace("\\](z)", "")
+    assert "](c)" not in markdown.replace("\\](c)", "")
+    for name in (path.name for path in (tmp_path / "out").iterdir()):
+        assert re.fullmatch(r"[a-z0-9_.]+", name)
+
+
+def broken_folders(root):
+    """Folders that are no finished runs -> what is said of them."""
+    (root / "empty").mkdir(parents=True)
+    (root / "file").write_text("")
+    for name in ("unfinished", "no_seed", "nothing", "list"):
+        make_run(root / name, "raw", 0, scores(0.9, 0.8))
+    (root / "unfinished" / "results.json").unlink()
+    (root / "no_seed" / "results.json").write_text('{"methods": {}, "seed": null}')
+    (root / "nothing" / "results.json").write_text('{"methods": {"raw": 5}, "seed": 0}')
+    (root / "list" / "results.json").write_text("[]")
+    make_run(root / "broken", "raw", 0, scores(0.9, 0.8))
+    (root / "broken" / "results.json").write_text('{"methods": {},\n "seed" 1}')
+    phases = [("phases", ["reconstruct", "pretrain_privacy"])]
+    make_run(root / "pretrained", "raw", 0, scores(0.9, 0.8), changes=phases)
+    return {
+        "absent": "There is no such folder.",
+        "empty": "It is no workdir of anon_jax.main: there is no config.json.",
+        "file": "It is no folder.",
+        "unfinished": "It is not finished: there is no results.json.",
+        "no_seed": "seed None, which is no integer",
+        "nothing": "It evaluated nothing",
+        "list": "it holds no JSON object",
+        "broken": "results.json is broken: Expecting ':' delimiter (line 2, column 9).",
+        "pretrained": "ends before the report (phases: reconstruct, pretrain_privacy)",
+    }
+
+
+def test_what_cannot_be_used_is_left_out_by_name(tmp_path, capsys):
+    reasons = broken_folders(tmp_path / "bad")
+    good = make_run(tmp_path / "good", "raw", 0, scores(0.9, 0.8))
+    bad = [str(tmp_path / "bad" / name) for name in reasons]
+    main([*bad, str(good), str(good), f"--output={tmp_path / 'out'}"])
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    found = {item["folder"]: item["reason"] for item in report["left_out"]}
+    assert list(found) == [*bad, str(good)]
+    for name, reason in reasons.items():
+        assert reason in found[str(tmp_path / "bad" / name)]
+    assert "given twice" in found[str(good)]
+    captured = capsys.readouterr()
+    assert captured.err.count("left out: ") == len(bad) + 1
+    assert captured.out == f"Report: {tmp_path / 'out' / 'report.html'}\n"
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "It is not finished: there is no results.json." in html
+    assert "10 folders left out" in html
+
+
+def test_nothing_to_compare_writes_nothing(tmp_path):
+    bad = [str(tmp_path / "bad" / name) for name in broken_folders(tmp_path / "bad")]
+    with pytest.raises(SystemExit, match="no finished run to compare") as stopped:
+        main([*bad, f"--output={tmp_path / 'out'}"])
+    assert "absent: There is no such folder." in str(stopped.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_comparison_is_written_whole_or_not_at_all(tmp_path):
+    folders = make_sweep(tmp_path / "cells")
+    output = tmp_path / "out"
+    write_comparison(folders, output)
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    write_comparison(folders, output)
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    # A folder where the last file is prepared: nothing before it may have been replaced.
+    (output / "report.html.partial").mkdir()
+    with pytest.raises(OSError, match=r"report\.html"):
+        write_comparison(folders[:2], output)
+    (output / "report.html.partial").rmdir()
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    with pytest.raises(WorkdirError, match="is a file"):
+        write_comparison(folders, output / "report.md")

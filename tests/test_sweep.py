@@ -1,0 +1,124 @@
+"""Sweeps: the cells of a grid, skipping what is done, failures named, nothing left running."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from video_samples import ROOT
+
+from anon_jax.errors import ConfigError
+from anon_jax.sweep import Cell, plan, run_cells
+
+
+def test_the_cells_of_a_grid(tmp_path):
+    shared, cells = plan(["raw", "spact", "penalty"], ["0.1", "0.30"], ["0", "7"], tmp_path)
+    assert [cell.name for cell in shared] == ["pretrained-seed0", "pretrained-seed7"]
+    names = ["raw-seed", "spact-seed", "penalty-B0.1-seed", "penalty-B0.3-seed"]
+    assert [cell.name for cell in cells] == [f"{name}{seed}" for seed in (0, 7) for name in names]
+    overrides = {cell.name: cell.overrides for cell in cells}
+    assert overrides["penalty-B0.3-seed7"] == (
+        "--config.seed=7",
+        "--config.method=penalty",
+        "--config.evaluate_raw=False",
+        f"--config.pretrained={tmp_path / 'cells' / 'pretrained-seed7'}",
+        "--config.minimax.penalty.budget=0.3",
+    )
+    assert not any("pretrained" in field for field in overrides["raw-seed0"])
+    assert "--config.phases=('reconstruct', 'pretrain_privacy')" in shared[0].overrides
+
+
+def test_a_grid_without_learned_methods_or_budgets(tmp_path):
+    shared, cells = plan(["raw"], ["0.1"], ["0"], tmp_path)
+    assert (shared, [cell.name for cell in cells]) == ([], ["raw-seed0"])
+    _, cells = plan(["penalty", "penalty"], [], ["0"], tmp_path)
+    assert [cell.name for cell in cells] == ["penalty-seed0"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "budgets", "seeds", "message"),
+    [
+        (["rwa"], [], ["0"], "'rwa'; known methods: raw"),
+        (["raw"], ["x"], ["0"], "--budgets: 'x' is no float"),
+        (["raw"], ["-1"], ["0"], "--budgets: -1 is below 0"),
+        (["raw"], [], ["0.5"], "--seeds: '0.5' is no int"),
+        ([], [], ["0"], "need at least one entry"),
+    ],
+)
+def test_bad_grids(tmp_path, methods, budgets, seeds, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(methods, budgets, seeds, tmp_path)
+
+
+RUN = """
+import os, sys, time
+workdir = sys.argv[1].removeprefix("--workdir=")
+os.makedirs(workdir, exist_ok=True)
+with open(os.path.join(workdir, "starts"), "a") as starts:
+    starts.write("x")
+print("cell", *sys.argv[2:])
+if "--wait" in sys.argv:
+    time.sleep(60)
+if "--fail" in sys.argv and not os.path.exists(os.path.join(workdir, "mended")):
+    sys.exit("it broke")
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    return [sys.executable, str(script)]
+
+
+def starts(workdir, name):
+    return len((workdir / "cells" / name / "starts").read_text())
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_done_cells_are_skipped_and_failed_ones_tried_again(tmp_path, command, capsys, jobs):
+    cells = [Cell("a", ("--x",)), Cell("b", ("--fail",)), Cell("c", ())]
+    assert run_cells(cells, command, tmp_path, jobs) == ["b"]
+    assert "[3/3]" in capsys.readouterr().err
+    assert (tmp_path / "logs" / "a.log").read_text() == "cell --x\n"
+    assert "it broke" in (tmp_path / "logs" / "b.log").read_text()
+    (tmp_path / "cells" / "b" / "mended").touch()
+    assert run_cells(cells, command, tmp_path, jobs) == []
+    assert [starts(tmp_path, name) for name in "abc"] == [1, 2, 1]
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from anon_jax.sweep import Cell, run_cells
+
+run_cells([Cell("a", ("--wait",))], [sys.executable, sys.argv[1]], Path(sys.argv[2]), 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
+def test_cells_end_with_a_killed_sweep(tmp_path, command):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, command[1], tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
+    log = tmp_path / "cells" / "a" / "starts"
+    assert _wait_for(log.exists, 60)
+    children = subprocess.run(
+        ["ps", "--ppid", str(parent.pid), "-o", "pid="], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(children) == 1
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert _wait_for(lambda: not os.path.exists(f"/proc/{children[0]}"), 10)
+    assert not (tmp_path / "done" / "a").exists()
+
+
+def _wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        time.sleep(0.1)
+    return condition()
