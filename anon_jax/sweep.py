@@ -3,7 +3,8 @@
     python -m anon_jax.sweep --config=configs/demo.py --workdir=DIR --methods=raw,spact,penalty \
         --budgets=0.1,0.3 --seeds=0,1,2 [--jobs=2] [--config.FIELD=VALUE ...]
 
-The cells are DIR/cells/NAME, workdirs like those of `anon_jax.main`.
+The cells are DIR/cells/NAME, workdirs like those of `anon_jax.main`; pre-training, which does not
+depend on the method, is done once for each seed, in DIR/pretrained/seedN.
 """
 
 import ctypes
@@ -30,9 +31,9 @@ _LINES = 3  # of a failed cell's log that the summary shows
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run: its name, and the fields of the config that make it what it is."""
+    """One run: its folder below the sweep's, and the fields that make it what it is."""
 
-    name: str
+    folder: str
     overrides: tuple[str, ...]
 
 
@@ -55,29 +56,28 @@ def plan(
         raise ConfigError("--methods and --seeds need at least one entry each")
     shared, cells = [], []
     for seed in dict.fromkeys(seeds):
-        pretrained = workdir / "cells" / f"pretrained-seed{seed}"
+        pretrained = f"pretrained/seed{seed}"
         of_seed = (f"--config.seed={seed}",)
         if any(get_method(method).learned for method in methods):
             phases = f"--config.phases={PRETRAINING!r}"
-            shared.append(Cell(pretrained.name, (*of_seed, phases)))
+            shared.append(Cell(pretrained, (*of_seed, phases)))
         for method, budget in _grid(methods, budgets):
             overrides = [*of_seed, f"--config.method={method}", "--config.evaluate_raw=False"]
             if get_method(method).learned:
-                overrides.append(f"--config.pretrained={pretrained}")
+                overrides.append(f"--config.pretrained={workdir / pretrained}")
             if budget is not None:
                 overrides.append(f"--config.minimax.penalty.budget={float(budget)}")
             parts = [method, *([] if budget is None else [f"B{float(budget):g}"]), f"seed{seed}"]
-            cells.append(Cell("-".join(parts), tuple(overrides)))
+            cells.append(Cell(f"cells/{'-'.join(parts)}", tuple(overrides)))
     return shared, cells
 
 
 def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs: int) -> list[str]:
-    """Runs what is not done yet, `jobs` at a time; returns the names of the cells that failed.
+    """Runs what is not done yet, `jobs` at a time; returns the folders of those that failed.
 
-    What a cell prints is in workdir/logs/NAME.log.
+    What a cell prints is in workdir/logs/FOLDER.log.
     """
     todo = [cell for cell in cells if not _done_mark(workdir, cell).exists()]
-    (workdir / "done").mkdir(parents=True, exist_ok=True)
     started = iter(todo)
     failed: list[str] = []
     running: dict[subprocess.Popen, Cell] = {}
@@ -93,12 +93,14 @@ def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs
                 cell = running.pop(process)
                 done += 1
                 if process.returncode:
-                    failed.append(cell.name)
+                    failed.append(cell.folder)
                 else:
-                    _done_mark(workdir, cell).touch()
+                    mark = _done_mark(workdir, cell)
+                    mark.parent.mkdir(parents=True, exist_ok=True)
+                    mark.touch()
                 left = (time.monotonic() - begun) / done * (len(todo) - done) / 60
                 word = "failed" if process.returncode else "done"
-                _say(f"[{done}/{len(todo)}] {cell.name} {word}; about {left:.0f} min left")
+                _say(f"[{done}/{len(todo)}] {cell.folder} {word}; about {left:.0f} min left")
     finally:
         for process in running:
             process.terminate()
@@ -124,15 +126,15 @@ def _check_number(flag: str, text: str, kind: type) -> None:
 
 
 def _done_mark(workdir: Path, cell: Cell) -> Path:
-    return workdir / "done" / cell.name
+    return workdir / "done" / cell.folder
 
 
 def _start(cell: Cell, command: Sequence[str], workdir: Path) -> subprocess.Popen:
-    log = workdir / "logs" / f"{cell.name}.log"
+    log = _log(workdir, cell.folder)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*command, f"--workdir={workdir / 'cells' / cell.name}", *cell.overrides],
+            [*command, f"--workdir={workdir / cell.folder}", *cell.overrides],
             stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=_end_with_parent,
@@ -149,6 +151,10 @@ def _end_with_parent() -> None:
 def _overrides(argv: Sequence[str]) -> list[str]:
     """The config file and the user's own changes to it, as they were given."""
     return [argument for argument in argv if argument.startswith(("--config=", "--config."))]
+
+
+def _log(workdir: Path, folder: str) -> Path:
+    return workdir / "logs" / f"{folder}.log"
 
 
 def _last_lines(log: Path) -> str:
@@ -178,9 +184,9 @@ def _main(argv: list[str]) -> None:
         failed = failed or run_cells(cells, command, workdir, values.jobs)
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
-    for name in failed:
-        log = workdir / "logs" / f"{name}.log"
-        _say(f"failed: {name}, see {log}\n{_last_lines(log)}")
+    for folder in failed:
+        log = _log(workdir, folder)
+        _say(f"failed: {folder}, see {log}\n{_last_lines(log)}")
     if failed:
         sys.exit(f"error: {len(failed)} failed; the same command tries them again")
     print(f"python -m anon_jax.report {workdir / 'cells'}/* --output={workdir / 'report'}")

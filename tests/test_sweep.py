@@ -15,26 +15,28 @@ from anon_jax.sweep import Cell, plan, run_cells
 
 def test_the_cells_of_a_grid(tmp_path):
     shared, cells = plan(["raw", "spact", "penalty"], ["0.1", "0.30"], ["0", "7"], tmp_path)
-    assert [cell.name for cell in shared] == ["pretrained-seed0", "pretrained-seed7"]
+    assert [cell.folder for cell in shared] == ["pretrained/seed0", "pretrained/seed7"]
     names = ["raw-seed", "spact-seed", "penalty-B0.1-seed", "penalty-B0.3-seed"]
-    assert [cell.name for cell in cells] == [f"{name}{seed}" for seed in (0, 7) for name in names]
-    overrides = {cell.name: cell.overrides for cell in cells}
-    assert overrides["penalty-B0.3-seed7"] == (
+    assert [cell.folder for cell in cells] == [
+        f"cells/{name}{seed}" for seed in (0, 7) for name in names
+    ]
+    overrides = {cell.folder: cell.overrides for cell in cells}
+    assert overrides["cells/penalty-B0.3-seed7"] == (
         "--config.seed=7",
         "--config.method=penalty",
         "--config.evaluate_raw=False",
-        f"--config.pretrained={tmp_path / 'cells' / 'pretrained-seed7'}",
+        f"--config.pretrained={tmp_path / 'pretrained' / 'seed7'}",
         "--config.minimax.penalty.budget=0.3",
     )
-    assert not any("pretrained" in field for field in overrides["raw-seed0"])
+    assert not any("pretrained" in field for field in overrides["cells/raw-seed0"])
     assert "--config.phases=('reconstruct', 'pretrain_privacy')" in shared[0].overrides
 
 
 def test_a_grid_without_learned_methods_or_budgets(tmp_path):
     shared, cells = plan(["raw"], ["0.1"], ["0"], tmp_path)
-    assert (shared, [cell.name for cell in cells]) == ([], ["raw-seed0"])
+    assert (shared, [cell.folder for cell in cells]) == ([], ["cells/raw-seed0"])
     _, cells = plan(["penalty", "penalty"], [], ["0"], tmp_path)
-    assert [cell.name for cell in cells] == ["penalty-seed0"]
+    assert [cell.folder for cell in cells] == ["cells/penalty-seed0"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def command(tmp_path):
 
 
 def starts(workdir, name):
-    return len((workdir / "cells" / name / "starts").read_text())
+    return len((workdir / name / "starts").read_text())
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -84,7 +86,7 @@ def test_done_cells_are_skipped_and_failed_ones_tried_again(tmp_path, command, c
     assert "[3/3]" in capsys.readouterr().err
     assert (tmp_path / "logs" / "a.log").read_text() == "cell --x\n"
     assert "it broke" in (tmp_path / "logs" / "b.log").read_text()
-    (tmp_path / "cells" / "b" / "mended").touch()
+    (tmp_path / "b" / "mended").touch()
     assert run_cells(cells, command, tmp_path, jobs) == []
     assert [starts(tmp_path, name) for name in "abc"] == [1, 2, 1]
 
@@ -105,7 +107,7 @@ def test_cells_end_with_a_killed_sweep(tmp_path, command):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.DEVNULL,
     )
-    log = tmp_path / "cells" / "a" / "starts"
+    log = tmp_path / "a" / "starts"
     assert _wait_for(log.exists, 60)
     children = subprocess.run(
         ["ps", "--ppid", str(parent.pid), "-o", "pid="], capture_output=True, text=True, check=True
