@@ -26,11 +26,14 @@ def make_action_predictor(networks: Mapping[str, Network]) -> Predict:
     return jax.jit(predict)
 
 
-def make_attribute_predictor(networks: Mapping[str, Network]) -> Predict:
-    """batch["image"] uint8 [B, H, W, 3] -> logits [B, num_attributes] of the anonymized image."""
+def make_attribute_predictor(networks: Mapping[str, Network], frames: str = "image") -> Predict:
+    """batch[`frames`] uint8 -> logits [B, num_attributes] of the anonymized image or clip.
+
+    `frames` as in `steps.make_attribute_step`.
+    """
 
     def predict(state: TrainState, batch: Any) -> jax.Array:
-        images = anonymize(networks, state.nets, to_float(batch["image"]))
+        images = anonymize(networks, state.nets, to_float(batch[frames]))
         (logits, _), _ = networks["privacy"].apply(state.nets["privacy"], images)
         return logits
 

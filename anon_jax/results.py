@@ -14,13 +14,22 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_result(workdir: Path, method: str, measurement: str, result: dict[str, Any]) -> None:
-    """Keeps a phase's result ("action" or "privacy") until `read_results` collects it."""
-    write_json(workdir / "results" / method / f"{measurement}.json", result)
+    """Keeps a phase's result ("action" or "privacy") until `read_results` collects it.
+
+    What a result is made of ("attackers/NAME") is kept in the same way, and not collected.
+    """
+    write_json(_result_path(workdir, method, measurement), result)
 
 
 def has_result(workdir: Path, method: str, measurement: str) -> bool:
     """Whether `write_result` has been there."""
-    return (workdir / "results" / method / f"{measurement}.json").exists()
+    return _result_path(workdir, method, measurement).exists()
+
+
+def read_result(workdir: Path, method: str, measurement: str) -> dict[str, Any]:
+    """What `write_result` has kept."""
+    found: dict[str, Any] = json.loads(_result_path(workdir, method, measurement).read_text())
+    return found
 
 
 def read_results(workdir: Path) -> dict[str, dict[str, Any]]:
@@ -41,3 +50,7 @@ def read_seconds(workdir: Path) -> dict[str, float]:
     """{phase: seconds} spent so far."""
     path = workdir / "seconds.json"
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _result_path(workdir: Path, method: str, measurement: str) -> Path:
+    return workdir / "results" / method / f"{measurement}.json"

@@ -58,9 +58,11 @@ def check_config(config: ConfigDict) -> None:
             raise ConfigError(_unknown_value(field, given[field], choices))
         if isinstance(default, int | float) and not isinstance(default, bool):
             _check_number(field, given[field])
-    for phase in given["phases"]:
-        if phase not in base.PHASES:
-            raise ConfigError(_unknown_value("phases", phase, base.PHASES))
+    attackers = [name for name in MODELS if name.startswith(("resnet", "i3d"))]
+    for field, choices in (("phases", base.PHASES), ("evaluate_privacy.networks", attackers)):
+        for value in given[field]:
+            if value not in choices:
+                raise ConfigError(_unknown_value(field, value, choices))
 
 
 def batch_sizes(config: ConfigDict) -> dict[str, int]:
@@ -149,7 +151,7 @@ def _same_type(value: Any, default: Any) -> bool:
 def _check_number(field: str, value: float) -> None:
     positive = field.endswith(("batch_size", "batch_clips", "batch_images", "num_frames"))
     positive |= field.endswith(("frame_stride", "resolution", "test_clips", "test_frames"))
-    positive |= field.endswith(("num_threads", "temperature", "validate_every"))
+    positive |= field.endswith(("num_threads", "temperature", "validate_every", ".seeds"))
     if value < 0 or (positive and value == 0):
         raise ConfigError(
             f"config.{field} is {value}; it has to be {'> 0' if positive else '>= 0'}"

@@ -112,11 +112,15 @@ def make_action_step(networks: Networks, *, label_smoothing: float, seed: int) -
     return make_step(networks, ("action",), objective, seed=seed)
 
 
-def make_attribute_step(networks: Networks, *, seed: int) -> Step:
-    """A classifier learns the attributes from images of the frozen anonymizer (or raw ones)."""
+def make_attribute_step(networks: Networks, *, frames: str = "image", seed: int) -> Step:
+    """A classifier learns the attributes from what the frozen anonymizer lets through (or raw).
+
+    It sees batch[`frames`]: "image" [B, H, W, 3], or "frames" [B, T, H, W, 3] for one that sees
+    whole clips.
+    """
 
     def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
-        images = anonymize(networks, state.nets, to_float(batch["image"]))
+        images = anonymize(networks, state.nets, to_float(batch[frames]))
         (logits, _), stats = networks["privacy"].apply(
             state.nets["privacy"], images, train=True, key=key
         )

@@ -184,6 +184,10 @@ def _evaluate_action() -> ConfigDict:
 
 def _evaluate_privacy() -> ConfigDict:
     phase = ConfigDict()  # a fresh classifier learns the attributes on anonymized images
+    # Who attacks each method, with equal budgets: networks of anon_jax.models.MODELS, a ResNet sees
+    # frames, an I3D whole clips; () = networks.privacy alone. The strongest one is reported.
+    phase.networks = ()
+    phase.seeds = 1  # attackers of each network, with seeds 0, 1, ...
     phase.source = "images"  # where the attributes are: still "images", or frames of "videos"
     phase.epochs = 100.0
     phase.batch_size = 8

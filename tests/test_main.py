@@ -72,9 +72,9 @@ def finished(tiny_data_dir, tmp_path_factory):
     return workdir
 
 
-def results(workdir):
+def results(workdir, phases=base.PHASES[:-1]):
     found = json.loads((workdir / "results.json").read_text())
-    assert set(found["seconds"]) >= set(base.PHASES[:-1])
+    assert set(found["seconds"]) >= set(phases)
     return {key: value for key, value in found.items() if key != "seconds"}
 
 
@@ -152,6 +152,33 @@ def test_pretraining_can_be_shared(finished, tiny_data_dir, tmp_path):
     with pytest.raises(ConfigError, match="nowhere, which is no workdir of a run"):
         main.execute(config, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_the_strongest_of_several_attackers_counts(tiny_data_dir, tmp_path):
+    config = tiny_config(tiny_data_dir, method="raw", phases=("evaluate_privacy", "report"))
+    config.evaluate_privacy.source = "images"
+    config.evaluate_privacy.networks = ("resnet_tiny", "i3d_tiny")
+    config.evaluate_privacy.seeds = 2
+    with pytest.raises(ConfigError, match=r"has i3d_tiny, which sees clips, but .* is 'images'"):
+        main.execute(config, tmp_path)
+    config.evaluate_privacy.source = "videos"
+    config.evaluate_privacy.epochs = 1.0
+    main.execute(config, tmp_path)
+    found = results(tmp_path, phases=())["methods"]["raw"]["privacy"]
+    names = {f"{network}-seed{seed}" for network in ("resnet_tiny", "i3d_tiny") for seed in (0, 1)}
+    assert set(found["attackers"]) == names
+    cmaps = {name: figures["cmap"] for name, figures in found["attackers"].items()}
+    assert len(set(cmaps.values())) == 4  # each is a network of its own
+    assert found["attacker"] == max(cmaps, key=cmaps.get)
+    assert found["cmap"] == max(cmaps.values())
+    # What is kept of each attacker is not trained again.
+    kept = tmp_path / "results" / "raw" / "attackers" / "i3d_tiny-seed1.json"
+    changed = {**json.loads(kept.read_text()), "cmap": 0.99}
+    kept.write_text(json.dumps(changed))
+    (tmp_path / "results" / "raw" / "privacy.json").unlink()
+    main.execute(config, tmp_path)
+    again = results(tmp_path, phases=())["methods"]["raw"]["privacy"]
+    assert (again["attacker"], again["cmap"]) == ("i3d_tiny-seed1", 0.99)
 
 
 def test_worker_processes_change_nothing(finished, tiny_data_dir, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 
 from anon_jax.methods import get_method
 from anon_jax.minimax_steps import Penalty, Weights, make_anonymizer_step
-from anon_jax.phases import setup
+from anon_jax.phases import modules, setup
 from anon_jax.phases.datasets import Datasets
 from anon_jax.sharding import make_mesh
 from anon_jax.state import Network, new_state
@@ -23,16 +23,16 @@ def test_a_minimax_step_of_the_full_size_networks(tmp_path):
     run = setup.Run(
         config, tmp_path, get_method(config.method), make_mesh(1), Datasets(*[videos] * 4)
     )
-    modules = {
-        "anonymizer": setup.anonymizer_module(run),
-        "action": setup.action_module(run, len(actions)),
-        "privacy": setup.privacy_module(run),
+    parts = {
+        "anonymizer": modules.anonymizer(run.config),
+        "action": modules.action(run.config, len(actions)),
+        "privacy": modules.privacy(run.config),
     }
     section = config.minimax
     optimizer = setup.optimizer(section.anonymizer_optimizer, 10, 10)
     networks = {
         name: Network(module, optimizer if name == "anonymizer" else None)
-        for name, module in modules.items()
+        for name, module in parts.items()
     }
     state = new_state(
         {name: setup.fresh_net(run, "test", name, networks[name]) for name in networks}

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from anon_jax.errors import ConfigError
 from anon_jax.methods import get_method
+from anon_jax.phases import modules
 from input_pipeline.boxes import load_boxes
 from input_pipeline.build import ensure_dataset
 from input_pipeline.index import read_index
@@ -112,6 +113,13 @@ def attribute_spec(config: ConfigDict, datasets: Datasets) -> DatasetSpec:
             f"config.evaluate_privacy.source is '{source}', but '{spec.name}' has no attributes; "
             f"build it with --attributes=..., take another source or config.attack.{source}, or "
             "leave the phase 'evaluate_privacy' out of config.phases"
+        )
+    clips = [name for name in config.evaluate_privacy.networks if modules.sees_clips(name)]
+    if clips and spec.kind == "image":
+        raise ConfigError(
+            f"config.evaluate_privacy.networks has {', '.join(clips)}, which sees clips, but "
+            f"config.evaluate_privacy.source is '{source}', and '{spec.name}' has still images; "
+            "set it to 'videos' if these have attributes"
         )
     return spec
 

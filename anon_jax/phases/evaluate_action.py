@@ -7,7 +7,7 @@ import numpy as np
 
 from anon_jax import metric_reports
 from anon_jax.evaluation import make_action_predictor, predict_split
-from anon_jax.phases import setup
+from anon_jax.phases import modules, setup
 from anon_jax.phases.attackers import new_attacker, train_attacker
 from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.results import has_result, write_result
@@ -16,7 +16,6 @@ from anon_jax.steps import Networks, make_action_step
 from input_pipeline.loader import evaluation_batches
 from input_pipeline.obfuscation import Obfuscator
 from input_pipeline.records import RecordSource
-from input_pipeline.transforms import EvaluationClip
 
 NAME = "evaluate_action"
 
@@ -36,8 +35,8 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
     section = run.config.evaluate_action
     spec = run.datasets.attack_videos
     source = RecordSource(spec, "train")
-    module = setup.action_module(
-        run, len(spec.actions), freeze_batch_norm=section.freeze_batch_norm
+    module = modules.action(
+        run.config, len(spec.actions), freeze_batch_norm=section.freeze_batch_norm
     )
     networks, state = new_attacker(
         run, method, phase=NAME, name="action", module=module, source=source
@@ -67,14 +66,7 @@ def _tester(
     """(state, split, clips of a video, crops of a clip) -> the action report."""
     data = run.config.data
     predict = make_action_predictor(networks)
-    transform = EvaluationClip(
-        data.num_frames,
-        data.frame_stride,
-        data.resolution,
-        data.test_crop_scale,
-        data.repeat_short_videos,
-        obfuscator,
-    )
+    transform = setup.evaluation_clip(run, obfuscator)
 
     def test(state: TrainState, split: str, clips: int, crops: int) -> dict[str, Any]:
         batches = evaluation_batches(

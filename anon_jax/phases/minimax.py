@@ -11,7 +11,7 @@ from anon_jax.minimax_steps import (
     make_adversary_step,
     make_anonymizer_step,
 )
-from anon_jax.phases import pretrain_privacy, reconstruct, setup
+from anon_jax.phases import modules, pretrain_privacy, reconstruct, setup
 from anon_jax.sharding import compile_step, to_host
 from anon_jax.state import Network, TrainState, new_state
 from anon_jax.steps import Step, anonymize, to_float
@@ -70,14 +70,14 @@ def make_stream(run: setup.Run, sources: Mapping[str, RecordSource]) -> grain.It
 def make_networks(run: setup.Run, num_steps: int, per_epoch: int) -> dict[str, Network]:
     """f_A, f_T and f_B, each with its own optimizer chain."""
     phase = run.config.minimax
-    modules = {
-        "anonymizer": setup.anonymizer_module(run),
-        "action": setup.action_module(run, len(run.datasets.videos.actions)),
-        "privacy": setup.privacy_module(run),
+    parts = {
+        "anonymizer": modules.anonymizer(run.config),
+        "action": modules.action(run.config, len(run.datasets.videos.actions)),
+        "privacy": modules.privacy(run.config),
     }
     return {
         name: Network(module, setup.optimizer(phase[f"{name}_optimizer"], num_steps, per_epoch))
-        for name, module in modules.items()
+        for name, module in parts.items()
     }
 
 

@@ -1,6 +1,6 @@
 """Phase "pretrain_privacy": f_B learns from two views of each raw image (NT-Xent)."""
 
-from anon_jax.phases import setup
+from anon_jax.phases import modules, setup
 from anon_jax.sharding import compile_step
 from anon_jax.state import Network, new_state
 from anon_jax.steps import make_contrastive_step
@@ -20,7 +20,7 @@ def run(run: setup.Run) -> None:
     source = RecordSource(run.datasets.images, "train")
     num_steps, per_epoch = setup.length(phase, source)
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
-    network = Network(setup.privacy_module(run), tx)
+    network = Network(modules.privacy(run.config), tx)
     step = make_contrastive_step(
         {"privacy": network}, temperature=phase.temperature, seed=run.seed(NAME)
     )

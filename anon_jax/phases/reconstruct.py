@@ -1,6 +1,6 @@
 """Phase "reconstruct": f_A learns to reproduce its input, on frames of videos and still images."""
 
-from anon_jax.phases import setup
+from anon_jax.phases import modules, setup
 from anon_jax.sharding import compile_step
 from anon_jax.state import Network, new_state
 from anon_jax.steps import make_reconstruction_step
@@ -21,7 +21,7 @@ def run(run: setup.Run) -> None:
     source = PooledSource([RecordSource(spec, "train") for spec in specs.values()])
     num_steps, per_epoch = setup.length(phase, source)
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
-    network = Network(setup.anonymizer_module(run), tx)
+    network = Network(modules.anonymizer(run.config), tx)
     step = make_reconstruction_step({"anonymizer": network}, seed=run.seed(NAME))
     compiled = compile_step(step, run.mesh)
     setup.fit_phase(

@@ -8,14 +8,12 @@ from typing import Any
 
 import grain
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from anon_jax.checkpoint import Checkpointer
 from anon_jax.loop import Loop, fit
 from anon_jax.methods import Method, get_method
-from anon_jax.models import build_model
 from anon_jax.optimizers import make_optimizer
 from anon_jax.phases.datasets import Datasets, check_datasets
 from anon_jax.settings import batch_sizes, check_pretrained
@@ -26,7 +24,7 @@ from anon_jax.writers import MetricWriter
 from input_pipeline import loader
 from input_pipeline.obfuscation import RAW, Obfuscator
 from input_pipeline.records import PooledSource, RecordSource
-from input_pipeline.transforms import Augmentation, TrainClip, TrainImage
+from input_pipeline.transforms import Augmentation, EvaluationClip, TrainClip, TrainImage
 
 Source = RecordSource | PooledSource
 
@@ -69,44 +67,6 @@ def open_run(config: ConfigDict, workdir: Path, datasets: Datasets) -> Run:
     return Run(config, workdir, get_method(config.method), mesh, datasets)
 
 
-def anonymizer_module(run: Run) -> Any:
-    """f_A as the config describes it."""
-    networks = run.config.networks
-    return build_model(
-        networks.anonymizer,
-        output_activation=networks.output_activation,
-        dtype=jnp.dtype(run.config.dtype),
-    )
-
-
-def action_module(run: Run, num_actions: int, *, freeze_batch_norm: bool = False) -> Any:
-    """f_T as the config describes it, for `num_actions` classes."""
-    networks = run.config.networks
-    return build_model(
-        networks.action,
-        num_classes=num_actions,
-        motion_input=networks.motion_input,
-        dropout_rate=networks.dropout,
-        freeze_batch_norm=freeze_batch_norm,
-        input_mean=networks.action_mean or None,
-        input_std=networks.action_std or None,
-        dtype=jnp.dtype(run.config.dtype),
-    )
-
-
-def privacy_module(run: Run, num_attributes: int | None = None) -> Any:
-    """f_B with its projection head, or with a linear head for `num_attributes`."""
-    networks = run.config.networks
-    head = {"head": "linear", "num_classes": num_attributes} if num_attributes else {}
-    return build_model(
-        networks.privacy,
-        **(head or {"head": "projection"}),
-        input_mean=networks.privacy_mean or None,
-        input_std=networks.privacy_std or None,
-        dtype=jnp.dtype(run.config.dtype),
-    )
-
-
 def pretrains(run: Run) -> bool:
     """Whether the run does its PRETRAINING itself: it has an f_A, and takes no other run's."""
     return run.method.learned and not run.config.pretrained
@@ -143,6 +103,19 @@ def clip_stream(
         obfuscator,
     )
     return _stream(run, source, transform, batch_size, name)
+
+
+def evaluation_clip(run: Run, obfuscator: Obfuscator) -> EvaluationClip:
+    """The transform of test clips."""
+    data = run.config.data
+    return EvaluationClip(
+        data.num_frames,
+        data.frame_stride,
+        data.resolution,
+        data.test_crop_scale,
+        data.repeat_short_videos,
+        obfuscator,
+    )
 
 
 def image_stream(
@@ -224,9 +197,18 @@ def load_net(run: Run, phase: str, name: str, network: Network) -> NetState:
         checkpointer.close()
 
 
-def fresh_net(run: Run, phase: str, name: str, network: Network) -> NetState:
-    """The network `name`, newly initialised with the phase's own random key."""
-    return network.init(run.key(phase, name), _SHAPES[name](run))
+def fresh_net(
+    run: Run, phase: str, name: str, network: Network, *, seed: int = 0, clips: bool = False
+) -> NetState:
+    """The network `name`, newly initialised with the phase's own random key.
+
+    Args:
+      seed: of one among several networks of that name.
+      clips: it sees clips, whatever the network of that name sees otherwise.
+    """
+    path = (phase, name, str(seed)) if seed else (phase, name)
+    shape = _clip_shape(run) if clips else _SHAPES[name](run)
+    return network.init(run.key(*path), shape)
 
 
 def name_records(indices: Any, sources: Mapping[str, Source]) -> str:
