@@ -36,7 +36,8 @@ def write_videos(folder: Path) -> None:
     for index in range(NUM_VIDEOS):
         layers = [_texture(rng) for _ in range(2)]
         _encode(folder / f"{index}.mp4", layers, rng)
-        rows.append(f"{index}.mp4,move,{'validation' if index % 12 == 0 else 'train'}")
+        split = "validation" if index % 12 < 2 else "train"
+        rows.append(f"{index}.mp4,{'left' if index % 2 else 'right'},{split}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
@@ -109,17 +110,24 @@ def measure_clips(
     return {f"clips/s at {resolution}": clips / (time.perf_counter() - start)}
 
 
-def measure_memory(source: RecordSource, *, threads: int, minutes: float) -> dict[str, float]:
-    """Resident MiB after a minute's warm-up (a tenth of a short run), at the end, and at most."""
+def measure_memory(
+    source: RecordSource, *, threads: int, minutes: float, rate: float
+) -> dict[str, float]:
+    """Resident MiB after a minute's warm-up (a tenth of a short run), at the end, and at most.
+
+    `rate` bounds the clips a second, as a training step does; 0 = as fast as they come.
+    """
     transform = TrainClip(16, 2, 112, AUGMENTATION, repeat_short=True)
     stream = iter(
         train_stream(source, transform, batch_size=8, seed=0, num_threads=threads, prefetch=threads)
     )
-    end = time.monotonic() + 60 * minutes
-    settled = time.monotonic() + min(60, 6 * minutes)
+    start = time.monotonic()
+    end, settled = start + 60 * minutes, start + min(60, 6 * minutes)
     first, clips = 0.0, 0
     for count in itertools.count():
         clips += len(next(stream)["index"])
+        if rate:
+            time.sleep(max(0.0, start + clips / rate - time.monotonic()))
         if count % 50 == 0:
             now = time.monotonic()
             first = first if first or now < settled else rss_mib()
@@ -151,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--threads", type=int, default=os.cpu_count() or 1, help="that read (default: the cores)")
     add("--seconds", type=float, default=20.0, help="of each reading (default: 20)")
     add("--memory_minutes", type=float, default=0.0, help="of reading to watch memory (default: 0)")
+    add("--memory_rate", type=float, default=0.0, help="clips a second then (default: all it can)")
     add("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
     results: dict[str, Any] = {"machine": describe()}
@@ -171,7 +180,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         if arguments.memory_minutes:
             minutes = arguments.memory_minutes
-            results |= measure_memory(source, threads=arguments.threads, minutes=minutes)
+            rate = arguments.memory_rate
+            results |= measure_memory(source, threads=arguments.threads, minutes=minutes, rate=rate)
     for name, value in results.items():
         print(f"{name:24}{value if isinstance(value, str) else f'{value:.4g}'}")
     if arguments.json:
