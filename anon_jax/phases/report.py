@@ -26,12 +26,19 @@ def run(run: setup.Run) -> None:
         "minimax": _summary(run),
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+            **{name: _version(name) for name in _PACKAGES},
         },
         "seconds": read_seconds(run.workdir),
     }
     write_json(run.workdir / "results.json", results)
     write_report(run.workdir)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "not installed"
 
 
 def _add_normalised_leakage(methods: dict) -> None:
