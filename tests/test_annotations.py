@@ -238,6 +238,26 @@ def test_hold_out_depends_on_the_name_alone():
         splits.hold_out(groups, 15)
 
 
+def test_hold_out_balanced():
+    def videos(action, film, count):
+        return [
+            ListedVideo(action, f"{film}_{action}_{i}.avi", film, "train") for i in range(count)
+        ]
+
+    # One film gives half of the class "run"; forty others give two videos to each class.
+    listed = videos("run", "big", 80)
+    for film in range(40):
+        listed += videos("run", f"film {film}", 2) + videos("walk", f"film {film}", 2)
+    chosen = splits.hold_out_balanced(listed, 0.1)
+    assert "big" not in chosen
+    held = [video for video in listed if video.group in chosen]
+    # Six films of two: "walk" has 12 of its 80 then, one and a half tenths, and "run" 12 of 160.
+    assert (len(chosen), len(held)) == (6, 24)
+    assert chosen == splits.hold_out_balanced(listed[::-1], 0.1)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        splits.hold_out_balanced(listed, 1.0)
+
+
 def test_hold_out_per_class():
     groups = {name: [f"v_{name}_g{i:02}" for i in range(8, 26)] for name in ("Archery", "Diving")}
     held = splits.hold_out_per_class(groups, 2)

@@ -1,7 +1,8 @@
 """Divides videos by their groups (films, people), so that no group stands in two splits."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from input_pipeline.annotations.listed import ListedVideo
 from input_pipeline.errors import DataError
@@ -16,6 +17,30 @@ def hold_out(groups: Iterable[str], share: float) -> set[str]:
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, not {share}")
     return {group for group in groups if _rank(group) < share}
+
+
+def hold_out_balanced(videos: Sequence[ListedVideo], share: float) -> set[str]:
+    """Groups that together have about this share of the videos of each class.
+
+    Groups are taken in the order of the hashes of their names, where a class still has less than
+    its share. One that would bring a class above one and a half times the share is passed over: a
+    film of which half a class is cut stays with the others.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, not {share}")
+    sizes = Counter(video.action for video in videos)
+    members: dict[str, Counter[str]] = defaultdict(Counter)
+    for video in videos:
+        members[video.group][video.action] += 1
+    held: Counter[str] = Counter()
+    chosen: set[str] = set()
+    for group in sorted(members, key=_rank):
+        after = held + members[group]
+        lacks = any(held[action] < share * sizes[action] for action in members[group])
+        if lacks and all(after[a] <= 1.5 * share * sizes[a] for a in members[group]):
+            held = after
+            chosen.add(group)
+    return chosen
 
 
 def hold_out_per_class(groups: Mapping[str, Collection[str]], count: int) -> set[str]:

@@ -7,16 +7,16 @@ import tensorflow_datasets as tfds
 
 from input_pipeline.annotations.hmdb51 import read_hmdb51
 from input_pipeline.annotations.listed import VideoList
-from input_pipeline.annotations.splits import drop_leaking, hold_out
+from input_pipeline.annotations.splits import drop_leaking, hold_out_balanced
 from input_pipeline.datasets.annotated import Assignment, ListedBuilder, video_id
 
-VALIDATION_SHARE = 0.1  # of the films that train
+VALIDATION_SHARE = 0.1  # of each class's training videos
 UNUSED = "in neither the training nor the test list of this split"
 SAME_FILM = "listed for training, but cut from a film that is also tested on"
 
 
 def assign(listing: VideoList, *, disjoint: bool) -> Assignment:
-    """The official test videos; a tenth of the films that train validate.
+    """The official test videos; about a tenth of each class validates, cut by film.
 
     Args:
       disjoint: leave out the training videos whose film also gives test videos, of other classes.
@@ -25,7 +25,7 @@ def assign(listing: VideoList, *, disjoint: bool) -> Assignment:
     test = {video.group for video in listing.videos if video.split == "test"}
     train = [video for video in listing.videos if video.split == "train"]
     kept, dropped = drop_leaking(train, test if disjoint else ())
-    validation = hold_out({video.group for video in kept}, VALIDATION_SHARE)
+    validation = hold_out_balanced(kept, VALIDATION_SHARE)
     places = {
         video_id(video): {"unused": UNUSED}.get(video.split, video.split)
         for video in listing.videos

@@ -14,7 +14,7 @@ from input_pipeline.annotations.pa_hmdb51 import (
     read_pa_hmdb51,
     video_attributes,
 )
-from input_pipeline.annotations.splits import hold_out
+from input_pipeline.annotations.splits import hold_out_balanced
 from input_pipeline.annotations.stprivacy import ATTRIBUTES
 from input_pipeline.datasets.annotated import Assignment, ListedBuilder, video_id
 from input_pipeline.datasets.hmdb51.hmdb51_dataset_builder import SAME_FILM, VALIDATION_SHARE
@@ -26,8 +26,8 @@ NO_LABELS = "has no private attributes"
 def assign(listing: VideoList, annotated: Mapping[str, Any], *, test_only: bool) -> Assignment:
     """The annotated videos test; of the others, those cut from other films train and validate."""
     films = {video.group for video in listing.videos if video.file in annotated}
-    rest = {video.group for video in listing.videos} - films
-    validation = hold_out(rest, VALIDATION_SHARE)
+    rest = [video for video in listing.videos if video.group not in films]
+    validation = hold_out_balanced(rest, VALIDATION_SHARE)
 
     def place(video: ListedVideo) -> str:
         if video.file in annotated:
