@@ -10,7 +10,7 @@ from input_pipeline.encoding import EncodedMedia
 from input_pipeline.errors import DataError
 
 MAX_FILES = 12
-MAX_SECONDS = 3.0
+MAX_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)

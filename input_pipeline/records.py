@@ -60,18 +60,12 @@ class RecordSource:
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {self!r}")
-        feature = tf_example_pb2.Example.FromString(self._source[index]).features.feature
-        still = "image" in feature
-        return Record(
-            index=int(index),
-            id=_text(feature, "id"),
-            group=_text(feature, "group"),
-            frames=feature["image" if still else "frames"].bytes_list.value,
-            action=-1 if still else feature["action"].int64_list.value[0],
-            attributes=np.asarray(feature["attributes"].int64_list.value, np.int32),
-            fps=0.0 if still else feature["fps"].float_list.value[0],
-            metadata=json.loads(_text(feature, "metadata") or "{}"),
-        )
+        return parse_record(self.read(index), int(index))
+
+    def read(self, index: int) -> bytes:
+        """A record as it is stored, a serialised tf.train.Example."""
+        data: bytes = self._source[index]
+        return data
 
     def __iter__(self) -> Iterator[Record]:
         return (self[index] for index in range(len(self)))
@@ -98,6 +92,22 @@ class PooledSource:
 
     def __repr__(self) -> str:
         return f"PooledSource({', '.join(map(repr, self._sources))})"
+
+
+def parse_record(data: bytes, index: int) -> Record:
+    """The record `index` of a split from its bytes; decodes no frame."""
+    feature = tf_example_pb2.Example.FromString(data).features.feature
+    still = "image" in feature
+    return Record(
+        index=index,
+        id=_text(feature, "id"),
+        group=_text(feature, "group"),
+        frames=feature["image" if still else "frames"].bytes_list.value,
+        action=-1 if still else feature["action"].int64_list.value[0],
+        attributes=np.asarray(feature["attributes"].int64_list.value, np.int32),
+        fps=0.0 if still else feature["fps"].float_list.value[0],
+        metadata=json.loads(_text(feature, "metadata") or "{}"),
+    )
 
 
 def _text(feature: dict, name: str) -> str:
