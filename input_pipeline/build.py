@@ -13,6 +13,7 @@ from absl import logging
 
 from input_pipeline.build_report import REPORT_FILE, BuildReport
 from input_pipeline.catalog import BUILDERS, PUBLISHED, Job, jobs
+from input_pipeline.commands import run_command
 from input_pipeline.errors import DataError
 from input_pipeline.media_builder import SHARDS_FOLDER
 from input_pipeline.progress import say
@@ -194,18 +195,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, or 2 for unusable input."""
     arguments = vars(_parser().parse_args(argv))
-    try:
-        build_dataset(arguments.pop("dataset"), arguments.pop("data_dir"), **arguments)
-    except DataError as error:
-        say(str(error))
-        return 2
-    except OSError as error:
-        say(f"the dataset could not be written: {error}; the same command continues")
-        return 2
-    except KeyboardInterrupt:
-        say("interrupted; the same command continues")
-        return 130
-    return 0
+    dataset, data_dir = arguments.pop("dataset"), arguments.pop("data_dir")
+    return run_command(lambda: build_dataset(dataset, data_dir, **arguments), "the dataset")
 
 
 if __name__ == "__main__":

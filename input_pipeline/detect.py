@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from input_pipeline.boxes import Boxes, boxes_file, load_boxes, save_boxes
+from input_pipeline.commands import run_command
 from input_pipeline.detection import DETECTORS, Detector, make_detector
 from input_pipeline.errors import DataError
 from input_pipeline.index import read_index
@@ -189,29 +190,22 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, or 2 for unusable input."""
     arguments = _parser().parse_args(argv)
-    try:
-        needed = DETECTORS[arguments.detector]
-        for option in ("model", "boxes"):
-            if getattr(arguments, option) and option != needed:
-                raise DataError(f"--{option} is not for the detector '{arguments.detector}'")
-        detect_boxes(
-            arguments.dataset,
-            arguments.data_dir,
-            detector=arguments.detector,
-            file=getattr(arguments, needed) if needed else None,
-            workers=max(0, arguments.workers),
-            overwrite=arguments.overwrite,
-        )
-    except DataError as error:
-        say(str(error))
-        return 2
-    except OSError as error:
-        say(f"the boxes could not be written: {error}; the same command continues")
-        return 2
-    except KeyboardInterrupt:
-        say("interrupted; the same command continues")
-        return 130
-    return 0
+    return run_command(lambda: _detect(arguments), "the boxes")
+
+
+def _detect(arguments: argparse.Namespace) -> None:
+    needed = DETECTORS[arguments.detector]
+    for option in ("model", "boxes"):
+        if getattr(arguments, option) and option != needed:
+            raise DataError(f"--{option} is not for the detector '{arguments.detector}'")
+    detect_boxes(
+        arguments.dataset,
+        arguments.data_dir,
+        detector=arguments.detector,
+        file=getattr(arguments, needed) if needed else None,
+        workers=max(0, arguments.workers),
+        overwrite=arguments.overwrite,
+    )
 
 
 if __name__ == "__main__":
