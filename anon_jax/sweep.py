@@ -24,6 +24,7 @@ from anon_jax import settings
 from anon_jax.errors import ConfigError, RunError
 from anon_jax.methods import METHODS, get_method
 from anon_jax.phases.setup import PRETRAINING
+from input_pipeline.progress import say
 
 _POLL_SECONDS = 0.5
 _LINES = 3  # of a failed cell's log that the summary shows
@@ -100,7 +101,7 @@ def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs
                     mark.touch()
                 left = (time.monotonic() - begun) / done * (len(todo) - done) / 60
                 word = "failed" if process.returncode else "done"
-                _say(f"[{done}/{len(todo)}] {cell.folder} {word}; about {left:.0f} min left")
+                say(f"[{done}/{len(todo)}] {cell.folder} {word}; about {left:.0f} min left")
     finally:
         for process in running:
             process.terminate()
@@ -162,10 +163,6 @@ def _last_lines(log: Path) -> str:
     return "\n".join(f"    {line}" for line in lines[-_LINES:])
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 def _main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unknown arguments: {' '.join(argv[1:])}")
@@ -178,7 +175,7 @@ def _main(argv: list[str]) -> None:
         settings.claim_workdir(workdir, values.config)
     except RunError as error:
         sys.exit(f"error: {error}")
-    _say(f"{len(cells)} cells and {len(shared)} pre-trainings in {workdir}")
+    say(f"{len(cells)} cells and {len(shared)} pre-trainings in {workdir}")
     try:
         failed = run_cells(shared, command, workdir, values.jobs)
         failed = failed or run_cells(cells, command, workdir, values.jobs)
@@ -186,7 +183,7 @@ def _main(argv: list[str]) -> None:
         sys.exit("interrupted; the same command goes on")
     for folder in failed:
         log = _log(workdir, folder)
-        _say(f"failed: {folder}, see {log}\n{_last_lines(log)}")
+        say(f"failed: {folder}, see {log}\n{_last_lines(log)}")
     if failed:
         sys.exit(f"error: {len(failed)} failed; the same command tries them again")
     print(f"python -m anon_jax.report {workdir / 'cells'}/* --output={workdir / 'report'}")

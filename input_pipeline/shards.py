@@ -1,5 +1,6 @@
 """One shard of a dataset: which files it holds, and how any process writes it, all or nothing."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -23,8 +24,8 @@ from input_pipeline.specs import image_features, video_features
 SHARD_ENTRIES = 64
 SHARD_SOURCE_BYTES = 32 * 2**20
 
-# A record is read alone; JPEGs do not shrink, and undoing a compression takes longer than decoding
-# the frames of a clip.
+# A record is read alone. Compression would save a tenth of 320x240 frames, a quarter of small ones
+# (the tables in the head of each JPEG), and undoing it takes longer than decoding a clip's frames.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
@@ -169,17 +170,30 @@ def write_shard(shard: Shard, tick: Callable[[], None]) -> ShardResult:
         return ShardResult(**json.loads(shard.result_path.read_text(encoding="utf-8")))
     shard.folder.mkdir(parents=True, exist_ok=True)
     result = ShardResult()
-    writer = ArrayRecordWriter(str(shard.path), _WRITER_OPTIONS)
-    try:
-        for data in _records(shard, result, tick):
-            writer.write(data)
-    finally:
-        writer.close()
+    _write_records(shard.path, _records(shard, result, tick))
     result.num_bytes = shard.path.stat().st_size
     aside = shard.result_path.with_suffix(".incomplete")
     aside.write_text(json.dumps(dataclasses.asdict(result), ensure_ascii=False), encoding="utf-8")
     os.replace(aside, shard.result_path)
     return result
+
+
+def _write_records(path: Path, records: Iterator[bytes]) -> None:
+    """Writes an array_record file; OSError where it cannot be written, as on a full disk."""
+    writer = ArrayRecordWriter(str(path), _WRITER_OPTIONS)
+    for data in records:
+        with _writing():
+            writer.write(data)
+    with _writing():
+        writer.close()
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # what array_record makes of every failure
+        raise OSError(str(error)) from error
 
 
 def _records(shard: Shard, result: ShardResult, tick: Callable[[], None]) -> Iterator[bytes]:

@@ -220,6 +220,22 @@ def test_a_stopped_build_is_continued(source, data, monkeypatch, capsys, error):
     assert contents(data / NAME / "1.0.0") == built
 
 
+def test_a_full_disk_is_a_sentence_and_the_build_continues(source, data, monkeypatch, capsys):
+    class Full(shards.ArrayRecordWriter):
+        def write(self, record):
+            raise RuntimeError("write() failed: No space left on device")
+
+    arguments = ["video_folder", f"--source={source}", f"--data_dir={data}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "ArrayRecordWriter", Full)
+        assert main(arguments) == 2
+    message = capsys.readouterr().err
+    assert "No space left on device; the same command continues" in message
+    assert "Traceback" not in message
+    assert main(arguments) == 0
+    assert leftovers(data) == []
+
+
 def test_many_processes_write_the_same_and_stop_together(source, data, monkeypatch, tmp_path):
     monkeypatch.setattr(shards, "SHARD_ENTRIES", 2)
     build_dataset("video_folder", data, source=source, workers=1)
