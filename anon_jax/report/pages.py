@@ -17,13 +17,7 @@ _MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]|~])")
 
 def render_html(template: str, page: Mapping[str, Any]) -> bytes:
     """Escapes whatever the template prints, but for charts, whose SVG matplotlib has escaped."""
-    environment = Environment(
-        loader=PackageLoader("anon_jax.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment(autoescape=True)
     environment.filters["inline"] = lambda chart: Markup(drawing.inline_svg(chart))
     environment.filters["data_uri"] = lambda png: (
         "data:image/png;base64," + base64.b64encode(png).decode()
@@ -33,15 +27,19 @@ def render_html(template: str, page: Mapping[str, Any]) -> bytes:
 
 def render_markdown(template: str, page: Mapping[str, Any]) -> bytes:
     """Escapes whatever the template prints, as Jinja2's autoescape does for HTML."""
-    environment = Environment(
+    environment = _environment(finalize=_escape_markdown)
+    environment.filters["verbatim"] = Markup
+    return environment.get_template(template).render(page).encode()
+
+
+def _environment(**escaping: Any) -> Environment:
+    return Environment(
         loader=PackageLoader("anon_jax.report", "."),
-        finalize=_escape_markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        **escaping,
     )
-    environment.filters["verbatim"] = Markup
-    return environment.get_template(template).render(page).encode()
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
