@@ -1,6 +1,6 @@
 """Predictions of a classifier over a whole split, and what they say."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,9 +10,9 @@ from jax.sharding import Mesh
 from anon_jax.metric_reports import average_by_group, labels_by_group
 from anon_jax.sharding import shard_batch, to_host
 from anon_jax.state import Network, TrainState
-from anon_jax.steps import anonymize, to_float
+from anon_jax.steps import anonymize, to_float, without_decoder
 
-Predict = Callable[[TrainState, Any], jax.Array]
+Predict = Callable[[TrainState, Any], Any]
 
 
 def make_action_predictor(networks: Mapping[str, Network]) -> Predict:
@@ -40,6 +40,34 @@ def make_attribute_predictor(networks: Mapping[str, Network], frames: str = "ima
     return jax.jit(predict)
 
 
+def make_decoder_predictor(networks: Mapping[str, Network]) -> Predict:
+    """What each frame of a batch becomes: {"raw", "anonymized", "reconstructed"}.
+
+    batch["image"] and batch["raw"] uint8 [B, H, W, 3] as in `steps.make_decoder_step`; the outputs
+    are floats of that shape in [0, 1].
+    """
+
+    def predict(state: TrainState, batch: Any) -> dict[str, jax.Array]:
+        seen = to_float(batch["image"])
+        return {
+            "raw": to_float(batch["raw"]),
+            "anonymized": anonymize(networks, without_decoder(state.nets), seen),
+            "reconstructed": anonymize(networks, state.nets, seen),
+        }
+
+    return jax.jit(predict)
+
+
+def predict_batches(
+    predict: Predict, state: TrainState, batches: Iterable[Any], mesh: Mesh
+) -> Iterator[tuple[Any, Any]]:
+    """(outputs, batch) of each batch, both as NumPy arrays without the filling (index -1)."""
+    for batch in batches:
+        real = batch["index"] >= 0
+        outputs = to_host(predict(state, shard_batch(batch, mesh)))
+        yield jax.tree.map(lambda x, real=real: x[real], (outputs, batch))
+
+
 def predict_split(
     predict: Predict, state: TrainState, batches: Iterable[Any], mesh: Mesh, *, label: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,11 +77,10 @@ def predict_split(
       outputs [N, ...], labels batch[label] [N, ...] and record indices [N], filling removed.
     """
     outputs, labels, indices = [], [], []
-    for batch in batches:
-        real = batch["index"] >= 0
-        outputs.append(to_host(predict(state, shard_batch(batch, mesh)))[real])
-        labels.append(batch[label][real])
-        indices.append(batch["index"][real])
+    for output, batch in predict_batches(predict, state, batches, mesh):
+        outputs.append(output)
+        labels.append(batch[label])
+        indices.append(batch["index"])
     return np.concatenate(outputs), np.concatenate(labels), np.concatenate(indices)
 
 

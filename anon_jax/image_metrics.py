@@ -9,7 +9,8 @@ from scipy.ndimage import correlate1d
 
 Frames = Float[np.ndarray, "frames height width channels"]
 
-_WINDOW, _SIGMA = 11, 1.5  # of SSIM, as published
+WINDOW = 11  # of SSIM, as published: pixels of a frame's side that it needs
+_SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 STILL = 4 / 255  # a smaller change between two raw frames is noise of the camera or the codec
 
@@ -32,8 +33,8 @@ def ssim(frames: Frames, reference: Frames) -> Float[np.ndarray, " frames"]:
       ValueError: frames of different shapes, or smaller than a window.
     """
     _check_same(frames, reference)
-    if min(frames.shape[1:3]) < _WINDOW:
-        raise ValueError(f"SSIM needs frames of {_WINDOW} x {_WINDOW} or more: {frames.shape}")
+    if min(frames.shape[1:3]) < WINDOW:
+        raise ValueError(f"SSIM needs frames of {WINDOW} x {WINDOW} or more: {frames.shape}")
     x, y = frames.astype(np.float64), reference.astype(np.float64)
     mean_x, mean_y = _local_mean(x), _local_mean(y)
     variance_x = _local_mean(x * x) - mean_x**2
@@ -71,10 +72,10 @@ def flicker(clip: Frames, raw: Frames, still: float = STILL) -> float:
 
 def _local_mean(frames: np.ndarray) -> np.ndarray:
     """Weighted means [N, H - 10, W - 10, C] of the windows inside the frames."""
-    places = np.arange(_WINDOW) - _WINDOW // 2
+    places = np.arange(WINDOW) - WINDOW // 2
     weights = np.exp(-(places**2) / (2 * _SIGMA**2))
     weights /= weights.sum()
-    margin = slice(_WINDOW // 2, -(_WINDOW // 2))
+    margin = slice(WINDOW // 2, -(WINDOW // 2))
     for axis in (1, 2):
         frames = correlate1d(frames, weights, axis=axis)
     return frames[:, margin, margin]

@@ -79,6 +79,19 @@ def binary_cross_entropy(
     return jnp.where(known, entries, 0.0).sum() / jnp.maximum(known.sum(), 1)
 
 
+def binary_entropy(logits: Float[Array, "batch attributes"]) -> Scalar:
+    """Mean entropy (in nats) of the predictions of a classifier of attributes, in [0, ln 2].
+
+    Args:
+        logits: one unnormalised score an attribute.
+    """
+    logits = _float32(logits)
+    # H(p) = -p ln p - (1 - p) ln(1 - p) with ln p = -softplus(-z), ln(1 - p) = -softplus(z).
+    present = jax.nn.sigmoid(logits) * jax.nn.softplus(-logits)
+    absent = jax.nn.sigmoid(-logits) * jax.nn.softplus(logits)
+    return (present + absent).mean()
+
+
 def nt_xent_chance(n: int) -> float:
     """Return NT-Xent of indistinguishable embeddings of `n` image pairs: ln(2n - 1) nats.
 

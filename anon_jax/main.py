@@ -13,7 +13,10 @@ from anon_jax.errors import RunError
 from anon_jax.phases import (
     datasets,
     evaluate_action,
+    evaluate_frames,
+    evaluate_identity,
     evaluate_privacy,
+    evaluate_reconstruction,
     minimax,
     pretrain_privacy,
     reconstruct,
@@ -35,6 +38,9 @@ _PHASES = {
     "minimax": minimax.run,
     "evaluate_action": evaluate_action.run,
     "evaluate_privacy": evaluate_privacy.run,
+    "evaluate_reconstruction": evaluate_reconstruction.run,
+    "evaluate_identity": evaluate_identity.run,
+    "evaluate_frames": evaluate_frames.run,
     "report": report.run,
 }
 

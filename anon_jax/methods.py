@@ -12,19 +12,23 @@ class Method:
     Attributes:
       learned: whether f_A is trained; else the phases before the evaluations have nothing to do.
       penalty: whether L_A has the penalty term (arXiv 2504.14301).
+      supervised: whether f_B classifies labelled attributes; else it contrasts views of images.
       obfuscation: a row of input_pipeline.obfuscation.OBFUSCATIONS, applied to what the attackers
         learn from and are tested on; "" = none.
     """
 
     learned: bool = False
     penalty: bool = False
+    supervised: bool = False
     obfuscation: str = ""
 
 
 METHODS = {
     "raw": Method(),
+    "vita": Method(learned=True, supervised=True),  # arXiv 1906.05675
     "spact": Method(learned=True),  # arXiv 2203.15205: NT-Xent privacy, no penalty
     "penalty": Method(learned=True, penalty=True),  # arXiv 2504.14301
+    "penalty_supervised": Method(learned=True, penalty=True, supervised=True),  # both
     "downsample2": Method(obfuscation="downsample2"),
     "downsample4": Method(obfuscation="downsample4"),
     "downsample8": Method(obfuscation="downsample8"),

@@ -1,24 +1,30 @@
 """The two steps of the minimax game: f_A against f_B with f_T, then f_T and f_B against f_A."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from anon_jax import losses
-from anon_jax.state import Metrics, TrainState
+from anon_jax.models.ensemble import member_of
+from anon_jax.privacy_terms import PrivacyTerm
+from anon_jax.state import Metrics, Network, TrainState
 from anon_jax.steps import (
     Batch,
     Networks,
     Step,
     anonymize,
     both_views,
-    contrast,
+    clips_of,
+    images_of,
     make_step,
     to_float,
     top1,
 )
+
+Restart = Callable[[TrainState, jax.Array], TrainState]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +38,11 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Penalty:
-    """How L_penalty is measured and weighed; see `losses.penalty` and `losses.rms_distance`."""
+    """How L_penalty is measured and weighed; see `losses.penalty` and `losses.rms_distance`.
+
+    Attributes:
+      constant: the penalty has no gradient, as in the published code.
+    """
 
     budget: float
     mode: str = "hinge"
@@ -40,6 +50,7 @@ class Penalty:
     space: str = "pixel"
     multiplier_rate: float = 0.05
     multiplier_max: float = 100.0
+    constant: bool = False
 
 
 def make_anonymizer_step(
@@ -47,8 +58,7 @@ def make_anonymizer_step(
     *,
     weights: Weights,
     penalty: Penalty,
-    temperature: float,
-    ceiling: bool,
+    privacy: PrivacyTerm,
     seed: int,
 ) -> Step:
     """Minimax step 1: f_A by L_A = w_T L_T - w_B L_B + w_P L_penalty; f_T and f_B frozen.
@@ -63,17 +73,18 @@ def make_anonymizer_step(
 
     def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
         clips = to_float(batch["clip"]["frames"])
-        frames = clips.reshape(-1, *clips.shape[2:])  # [B, T, H, W, 3] -> [B*T, H, W, 3]
+        scrambled = networks["anonymizer"].scrambled
+        frames = images_of(clips, scrambled)  # [B, T, H, W, 3] -> [B*T, H, W, 3]
         inputs = jnp.concatenate([frames, both_views(batch["image"])])
         output, stats = networks["anonymizer"].apply(
             state.nets["anonymizer"], inputs, train=True, key=key
         )
-        anonymized = output[: len(frames)].reshape(clips.shape)  # [B*T, ...] -> [B, T, ...]
+        anonymized = clips_of(output[: len(frames)], clips.shape, scrambled)
         (logits, out), _ = networks["action"].apply(state.nets["action"], anonymized)
-        embeddings, _ = networks["privacy"].apply(state.nets["privacy"], output[len(frames) :])
+        told, _ = networks["privacy"].apply(state.nets["privacy"], output[len(frames) :])
         terms = {
             "action_loss": losses.cross_entropy(logits, batch["clip"]["action"]),
-            "privacy_loss": contrast(embeddings, temperature, ceiling),
+            "privacy_loss": privacy.fooled(told, batch["image"]),
         }
         distance = _distance(networks, state, clips, anonymized, out["features"], penalty)
         cost = losses.penalty(
@@ -82,6 +93,8 @@ def make_anonymizer_step(
             mode="lagrangian" if held else "hinge",
             multiplier=state.multiplier if held else None,
         )
+        if penalty.constant:
+            cost = jax.lax.stop_gradient(cost)
         loss = weights.action * terms["action_loss"] - weights.privacy * terms["privacy_loss"]
         loss = loss + (1.0 if held else weights.penalty) * cost
         metrics = {
@@ -98,7 +111,7 @@ def make_anonymizer_step(
     return _adapting_multiplier(update, penalty) if held else update
 
 
-def make_adversary_step(networks: Networks, *, temperature: float, seed: int) -> Step:
+def make_adversary_step(networks: Networks, *, privacy: PrivacyTerm, seed: int) -> Step:
     """Minimax step 2: f_A frozen; f_T by L_T and f_B by L_B, each on anonymized data.
 
     The two losses share no parameters, so the gradient of their sum is each network's own.
@@ -111,11 +124,11 @@ def make_adversary_step(networks: Networks, *, temperature: float, seed: int) ->
         (logits, _), action_stats = networks["action"].apply(
             state.nets["action"], clips, train=True, key=action_key
         )
-        embeddings, privacy_stats = networks["privacy"].apply(
+        told, privacy_stats = networks["privacy"].apply(
             state.nets["privacy"], views, train=True, key=privacy_key
         )
         action_loss = losses.cross_entropy(logits, batch["clip"]["action"])
-        privacy_loss = contrast(embeddings, temperature)
+        privacy_loss = privacy.learned(told, batch["image"])
         metrics = {
             "action/loss": action_loss,
             "action/top1": top1(logits, batch["clip"]["action"]),
@@ -125,6 +138,18 @@ def make_adversary_step(networks: Networks, *, temperature: float, seed: int) ->
         return action_loss + privacy_loss, (metrics, stats)
 
     return make_step(networks, ("action", "privacy"), objective, seed=seed)
+
+
+def make_privacy_step(networks: Networks, *, privacy: PrivacyTerm, seed: int) -> Step:
+    """Minimax step 2 of f_B alone: what f_A faces is the stronger, at a fraction of the cost."""
+
+    def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
+        views = anonymize(networks, state.nets, both_views(batch["image"]))
+        told, stats = networks["privacy"].apply(state.nets["privacy"], views, train=True, key=key)
+        loss = privacy.learned(told, batch["image"])
+        return loss, ({"privacy/loss": loss}, {"privacy": stats})
+
+    return make_step(networks, ("privacy",), objective, seed=seed)
 
 
 def _distance(
@@ -162,3 +187,25 @@ def _adapting_multiplier(update: Step, penalty: Penalty) -> Step:
         }
 
     return step
+
+
+def make_restart(network: Network, *, image_shape: tuple[int, ...], seed: int) -> Restart:
+    """(state, member) -> the state with that member of the ensemble f_B as if never trained.
+
+    Its parameters, statistics and moments begin anew (VITA, arXiv 1906.05675: f_A must not settle
+    on what fools the classifiers that it has met); the other members are as they were.
+    """
+
+    def restart(state: TrainState, member: jax.Array) -> TrainState:
+        key = jax.random.fold_in(jax.random.key(seed, impl="rbg"), state.step)
+        net = state.nets["privacy"]
+        fresh = network.init(key, image_shape)
+
+        def choose(path: Any, old: jax.Array, new: jax.Array) -> jax.Array:
+            index = member_of(path)
+            return old if index is None else jnp.where(index == member, new, old)
+
+        net = jax.tree_util.tree_map_with_path(choose, net, fresh)
+        return state.replace(nets={**state.nets, "privacy": net})
+
+    return restart

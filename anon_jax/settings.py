@@ -13,6 +13,7 @@ from anon_jax.errors import ConfigError, WorkdirError
 from anon_jax.methods import METHODS
 from anon_jax.models import MODELS
 from anon_jax.optimizers import SCHEDULES
+from anon_jax.privacy_terms import OBJECTIVES
 from anon_jax.results import write_json
 from configs import base
 from input_pipeline.detection import DETECTORS
@@ -30,8 +31,10 @@ _CHOICES: dict[str, Iterable[Any]] = {
     "obfuscation.detector": DETECTORS,
     "minimax.penalty.mode": losses.PENALTY_MODES,
     "minimax.penalty.reduction": losses.REDUCTIONS,
+    "minimax.supervised.objective": OBJECTIVES,
     "minimax.penalty.space": ("pixel", "action_feature"),
     "evaluate_privacy.source": ("images", "videos"),
+    "evaluate_reconstruction.network": ["", *(name for name in MODELS if name.startswith("unet"))],
 }
 
 
@@ -59,7 +62,11 @@ def check_config(config: ConfigDict) -> None:
         if isinstance(default, int | float) and not isinstance(default, bool):
             _check_number(field, given[field])
     attackers = [name for name in MODELS if name.startswith(("resnet", "i3d"))]
-    for field, choices in (("phases", base.PHASES), ("evaluate_privacy.networks", attackers)):
+    for field, choices in (
+        ("phases", base.PHASES),
+        ("evaluate_privacy.networks", attackers),
+        ("evaluate_reconstruction.networks", attackers),
+    ):
         for value in given[field]:
             if value not in choices:
                 raise ConfigError(_unknown_value(field, value, choices))
@@ -152,6 +159,9 @@ def _check_number(field: str, value: float) -> None:
     positive = field.endswith(("batch_size", "batch_clips", "batch_images", "num_frames"))
     positive |= field.endswith(("frame_stride", "resolution", "test_clips", "test_frames"))
     positive |= field.endswith(("num_threads", "temperature", "validate_every", ".seeds"))
+    positive |= field.endswith(
+        (".ensemble", "adversary_steps", "evaluate_frames.videos", ".inversion_rate")
+    )
     if value < 0 or (positive and value == 0):
         raise ConfigError(
             f"config.{field} is {value}; it has to be {'> 0' if positive else '>= 0'}"

@@ -39,10 +39,16 @@ class TrainState(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A Flax module with the optax chain that trains it (None where it stays frozen)."""
+    """A Flax module with the optax chain that trains it (None where it stays frozen).
+
+    Attributes:
+      scrambled: of f_A: clips reach it as the published code's reshape leaves them; see
+        `steps.images_of`.
+    """
 
     module: nn.Module
     tx: optax.GradientTransformationExtraArgs | None = None
+    scrambled: bool = False
 
     def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> NetState:
         """Fresh parameters for inputs of `example_shape` (batch axis included)."""

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Integer
 
 from anon_jax import losses
 from anon_jax.state import Metrics, NetState, Network, TrainState, Variables
@@ -33,13 +34,40 @@ def to_float(frames: jax.Array | np.ndarray) -> jax.Array:
 def anonymize(networks: Networks, nets: Mapping[str, NetState], frames: jax.Array) -> jax.Array:
     """Frozen f_A, frame by frame: float [..., H, W, 3] in [0, 1] -> the same shape.
 
-    A method without a learned anonymizer has no such network: the frames pass unchanged.
+    A method without a learned anonymizer has no such network: the frames pass unchanged. Where
+    there is a "decoder", it draws the raw frames from what f_A has left of them.
     """
-    if "anonymizer" not in nets:
-        return frames
-    images = frames.reshape(-1, *frames.shape[-3:])  # [..., H, W, 3] -> [N, H, W, 3]
-    output, _ = networks["anonymizer"].apply(nets["anonymizer"], images)
-    return jax.lax.stop_gradient(output.reshape(frames.shape))  # [N, H, W, 3] -> [..., H, W, 3]
+    for name in ("anonymizer", "decoder"):
+        if name in nets:
+            network = networks[name]
+            images = images_of(frames, network.scrambled)  # [..., H, W, 3] -> [N, H, W, 3]
+            output, _ = network.apply(nets[name], images)
+            frames = jax.lax.stop_gradient(clips_of(output, frames.shape, network.scrambled))
+    return frames
+
+
+def images_of(frames: jax.Array, scrambled: bool = False) -> jax.Array:
+    """[..., H, W, 3] -> [N, H, W, 3], whole frames in order.
+
+    `scrambled` does to a clip what the published code does: its planes are put in the order
+    [B, 3, T, H, W] and cut in threes by reshaping alone, so that an "image" is three successive
+    frames of one colour (docs/method.md). Still images [B, H, W, 3] are never scrambled.
+    """
+    if scrambled and frames.ndim == 5:
+        planes = jnp.transpose(frames, (0, 4, 1, 2, 3))  # [B, T, H, W, 3] -> [B, 3, T, H, W]
+        planes = planes.reshape(-1, 3, *frames.shape[2:4])  # [B, 3, T, H, W] -> [B*T, 3, H, W]
+        return jnp.transpose(planes, (0, 2, 3, 1))  # -> [B*T, H, W, 3]
+    return frames.reshape(-1, *frames.shape[-3:])  # [..., H, W, 3] -> [N, H, W, 3]
+
+
+def clips_of(images: jax.Array, shape: tuple[int, ...], scrambled: bool = False) -> jax.Array:
+    """The inverse of `images_of`: [N, H, W, 3] -> `shape`, [..., H, W, 3]."""
+    if scrambled and len(shape) == 5:
+        batch, time, height, width, channels = shape
+        planes = jnp.transpose(images, (0, 3, 1, 2))  # [B*T, H, W, 3] -> [B*T, 3, H, W]
+        planes = planes.reshape(batch, channels, time, height, width)  # -> [B, 3, T, H, W]
+        return jnp.transpose(planes, (0, 2, 3, 4, 1))  # -> [B, T, H, W, 3]
+    return images.reshape(shape)
 
 
 def make_step(
@@ -84,6 +112,27 @@ def make_reconstruction_step(networks: Networks, *, seed: int) -> Step:
     return make_step(networks, ("anonymizer",), objective, seed=seed)
 
 
+def make_decoder_step(networks: Networks, *, seed: int) -> Step:
+    """A decoder learns to draw the raw frame from what the frozen anonymizer lets through (L1).
+
+    batch["image"] is what the method sees, batch["raw"] the same view of the raw frame; they differ
+    where an obfuscation has been at work. Both are uint8 [B, H, W, 3].
+    """
+
+    def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
+        seen = anonymize(networks, without_decoder(state.nets), to_float(batch["image"]))
+        output, stats = networks["decoder"].apply(state.nets["decoder"], seen, train=True, key=key)
+        loss = losses.l1(output, to_float(batch["raw"]))
+        return loss, ({"decoder/loss": loss}, {"decoder": stats})
+
+    return make_step(networks, ("decoder",), objective, seed=seed)
+
+
+def without_decoder(nets: Mapping[str, NetState]) -> dict[str, NetState]:
+    """With these networks `anonymize` ends at f_A's output."""
+    return {name: net for name, net in nets.items() if name != "decoder"}
+
+
 def make_contrastive_step(networks: Networks, *, temperature: float, seed: int) -> Step:
     """f_B learns from two views of raw images (NT-Xent): batch["image"], batch["view_b"]."""
 
@@ -126,6 +175,28 @@ def make_attribute_step(networks: Networks, *, frames: str = "image", seed: int)
         )
         loss = losses.binary_cross_entropy(logits, batch["attributes"])
         return loss, ({"privacy/loss": loss}, {"privacy": stats})
+
+    return make_step(networks, ("privacy",), objective, seed=seed)
+
+
+def make_identity_step(
+    networks: Networks, people: Integer[np.ndarray, " records"], *, seed: int
+) -> Step:
+    """A classifier learns who is in the frame that the frozen anonymizer lets through (or raw).
+
+    Cross entropy on batch["image"] uint8 [B, H, W, 3]; `people` has the class of each training
+    record, in the order of batch["index"].
+    """
+
+    def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
+        images = anonymize(networks, state.nets, to_float(batch["image"]))
+        (logits, _), stats = networks["privacy"].apply(
+            state.nets["privacy"], images, train=True, key=key
+        )
+        labels = jnp.take(jnp.asarray(people), batch["index"])
+        loss = losses.cross_entropy(logits, labels)
+        metrics = {"privacy/loss": loss, "privacy/top1": top1(logits, labels)}
+        return loss, (metrics, {"privacy": stats})
 
     return make_step(networks, ("privacy",), objective, seed=seed)
 

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
         nets = {
             name: setup.fresh_net(run, "input_share", name, networks[name]) for name in networks
         }
-        steps = minimax.make_steps(run, networks)
+        steps = minimax.make_cycle(run, networks)
         stream = minimax.make_stream(run, minimax.make_sources(run))
         stream = with_workers(stream, config.data.num_workers)
         with contextlib.closing(iter(stream)) as batches:

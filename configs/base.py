@@ -13,6 +13,9 @@ PHASES = (
     "minimax",
     "evaluate_action",
     "evaluate_privacy",
+    "evaluate_reconstruction",
+    "evaluate_identity",
+    "evaluate_frames",
     "report",
 )
 
@@ -23,7 +26,9 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of initial parameters, shuffling, augmentation and dropout
     config.method = "penalty"  # a row of anon_jax.methods.METHODS
     config.evaluate_raw = True  # evaluate without an anonymizer too: what there was to lose
-    config.phases = PHASES  # which to run, in this order; each resumes where it stopped
+    # Which to run, in this order; each resumes where it stopped. The one left out here,
+    # "evaluate_identity", is for datasets whose groups are people.
+    config.phases = tuple(phase for phase in PHASES if phase != "evaluate_identity")
     # Workdir of a run whose phases reconstruct and pretrain_privacy are taken over; "" = run them.
     # Neither depends on the method, so runs that are compared can share them.
     config.pretrained = ""
@@ -39,8 +44,12 @@ def get_config() -> ConfigDict:
     config.reconstruct = _reconstruct()
     config.pretrain_privacy = _pretrain_privacy()
     config.minimax = _minimax()
+    config.compat = _compat()
     config.evaluate_action = _evaluate_action()
     config.evaluate_privacy = _evaluate_privacy()
+    config.evaluate_reconstruction = _evaluate_reconstruction()
+    config.evaluate_identity = _evaluate_identity()
+    config.evaluate_frames = _evaluate_frames()
     return config.lock()
 
 
@@ -151,6 +160,7 @@ def _minimax() -> ConfigDict:
     phase.batch_clips = 8
     phase.batch_images = 8  # image pairs
     phase.adversary_steps = 1  # updates of f_T and f_B after each update of f_A
+    phase.privacy_steps = 0  # further updates of f_B alone after these
     phase.temperature = 0.1  # of NT-Xent
     phase.privacy_loss_ceiling = False  # cut L_B at chance, ln(2N - 1), when it is maximised
     phase.weights = ConfigDict()  # L_A = action L_T - privacy L_B + penalty L_penalty
@@ -164,10 +174,23 @@ def _minimax() -> ConfigDict:
     phase.penalty.space = "pixel"  # or "action_feature": distance of f_T's pooled features
     phase.penalty.multiplier_rate = 0.05  # lagrangian: step of the multiplier
     phase.penalty.multiplier_max = 100.0  # lagrangian: bound of the multiplier
+    phase.supervised = ConfigDict()  # of the method "vita": f_B classifies the images' attributes
+    phase.supervised.objective = "entropy"  # f_A raises it, or the "cross_entropy" of f_B
+    phase.supervised.ensemble = 4  # classifiers that f_B is made of; f_A faces the strongest
+    phase.supervised.restart_every = 100  # updates of f_A until one of them begins anew; 0 = never
     phase.anonymizer_optimizer = _optimizer(0.4e-4)
     phase.action_optimizer = _optimizer(1e-4)
     phase.privacy_optimizer = _optimizer(1e-4)
     return phase
+
+
+def _compat() -> ConfigDict:
+    compat = ConfigDict()  # mistakes of the published code, to measure what they do
+    # The colour planes of a clip are regrouped by reshaping alone: an "image" that f_A sees in a
+    # clip is three successive frames of one colour.
+    compat.scrambled_frames = False
+    compat.constant_penalty = False  # the penalty is added as a number, without a gradient
+    return compat
 
 
 def _evaluate_action() -> ConfigDict:
@@ -188,6 +211,9 @@ def _evaluate_privacy() -> ConfigDict:
     # frames, an I3D whole clips; () = networks.privacy alone. The strongest one is reported.
     phase.networks = ()
     phase.seeds = 1  # attackers of each network, with seeds 0, 1, ...
+    # Folder of checkpoints with a network "privacy", e.g. RUN/checkpoints/pretrain_privacy: one
+    # more attacker, of networks.privacy, starts from it, with a new head; "" = none does.
+    phase.init_from = ""
     phase.source = "images"  # where the attributes are: still "images", or frames of "videos"
     phase.epochs = 100.0
     phase.batch_size = 8
@@ -195,4 +221,37 @@ def _evaluate_privacy() -> ConfigDict:
     phase.validate_every = 5.0  # epochs; the best epoch on validation is tested
     phase.optimizer = _optimizer(2e-4, "plateau")
     phase.optimizer.warmup_epochs = 5.0
+    return phase
+
+
+def _evaluate_reconstruction() -> ConfigDict:
+    phase = ConfigDict()  # a decoder learns to draw the raw frame from the anonymized one (L1)
+    phase.network = ""  # of the decoder: a row of anon_jax.models.MODELS; "" = networks.anonymizer
+    phase.networks = ()  # that read the attributes from what it draws; () = networks.privacy alone
+    phase.epochs = 100.0  # passes over the frames that evaluate_privacy learns from
+    phase.batch_size = 32
+    phase.validate_every = 5.0  # epochs; the best epoch on validation is tested
+    phase.optimizer = _optimizer(1e-3, "cosine")
+    phase.optimizer.warmup_epochs = 5.0
+    # White box: steps of gradient descent through f_A by which each drawn frame is changed so that
+    # f_A makes of it what was seen; 0 = not tried. Only of methods that learn an f_A.
+    phase.inversion_steps = 30
+    phase.inversion_rate = 0.01  # of Adam, in the pixel values [0, 1]
+    return phase
+
+
+def _evaluate_identity() -> ConfigDict:
+    phase = ConfigDict()  # a network learns to tell the people (groups) of the training split apart
+    phase.epochs = 50.0
+    phase.batch_size = 32
+    phase.validate_every = 10.0  # epochs; the best epoch on the people of validation is tested
+    phase.test_frames = 5  # evenly spaced frames of a test video whose embeddings are averaged
+    phase.optimizer = _optimizer(1e-3, "cosine")
+    phase.optimizer.warmup_epochs = 5.0
+    return phase
+
+
+def _evaluate_frames() -> ConfigDict:
+    phase = ConfigDict()  # flicker, distance to the raw frames and cost, on the test videos
+    phase.videos = 200  # evenly spaced in the test split; one clip of each
     return phase

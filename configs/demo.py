@@ -8,6 +8,9 @@ from configs import base
 def get_config() -> ConfigDict:
     """What differs from the base."""
     config = base.get_config()
+    # Attacks by reconstruction and identity take minutes more: configs/moving_figures.py has them.
+    left_out = ("evaluate_reconstruction", "evaluate_identity")
+    config.phases = tuple(phase for phase in base.PHASES if phase not in left_out)
     config.log_every = 25
     config.sample_every = 100
     config.checkpoint_every = 100
@@ -60,4 +63,13 @@ def get_config() -> ConfigDict:
     config.evaluate_privacy.optimizer.schedule = "cosine"
     config.evaluate_privacy.optimizer.learning_rate = 2e-3
     config.evaluate_privacy.optimizer.warmup_epochs = 0.5
+    config.evaluate_reconstruction.epochs = 8.0
+    config.evaluate_reconstruction.batch_size = 64
+    config.evaluate_reconstruction.validate_every = 4.0
+    config.evaluate_reconstruction.optimizer.learning_rate = 3e-3
+    config.evaluate_reconstruction.optimizer.warmup_epochs = 0.5
+    config.evaluate_identity.epochs = 6.0
+    config.evaluate_identity.validate_every = 3.0
+    config.evaluate_identity.optimizer.learning_rate = 2e-3
+    config.evaluate_identity.optimizer.warmup_epochs = 0.5
     return config

@@ -32,4 +32,7 @@ def get_config() -> ConfigDict:
     config.evaluate_privacy.epochs = 300.0
     config.evaluate_privacy.batch_size = 8
     config.evaluate_privacy.validate_every = 100.0
+    config.evaluate_reconstruction.epochs = 300.0
+    config.evaluate_reconstruction.batch_size = 8
+    config.evaluate_reconstruction.validate_every = 100.0
     return config

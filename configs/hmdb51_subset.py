@@ -56,4 +56,8 @@ def get_config() -> ConfigDict:
     config.evaluate_privacy.optimizer.schedule = "cosine"
     config.evaluate_privacy.optimizer.learning_rate = 2e-3
     config.evaluate_privacy.optimizer.warmup_epochs = 1.0
+    config.evaluate_reconstruction.epochs = 12.0
+    config.evaluate_reconstruction.validate_every = 4.0
+    config.evaluate_reconstruction.optimizer.learning_rate = 3e-3
+    config.evaluate_reconstruction.optimizer.warmup_epochs = 1.0
     return config

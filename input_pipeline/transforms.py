@@ -219,42 +219,49 @@ class TrainImage(grain.transforms.RandomMap):
     """A still image, or a random frame of a video, under independent random views.
 
     With two views the second one draws its own crop, which lies inside the image like the first.
+    `raw` adds what the first view shows of the frame before the obfuscator.
     """
 
     resolution: int
     augmentation: Augmentation
     views: int = 1
     obfuscator: Obfuscator = RAW
+    raw: bool = False
 
     def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Record -> image uint8 [R, R, 3] (and view_b, the same shape), attributes, index."""
-        position = int(rng.integers(len(record.frames)))
-        frame = _decode_distinct(record, np.array([position]), self.obfuscator)[0]
+        """Record -> image uint8 [R, R, 3] (view_b and raw, the same shape), attributes, index."""
+        position = np.array([rng.integers(len(record.frames))])
+        frame = _decode_distinct(record, position, self.obfuscator)[0]
         height, width, _ = frame.shape
         images = {}
         for name in ("image", "view_b")[: self.views]:
             view = sample_view(self.augmentation, height, width, rng)
             images[name] = self.obfuscator.seen(apply_view(frame, view, self.resolution))
+            if self.raw and name == "image":
+                images["raw"] = _raw(record, position, view, self.resolution)
         return {**images, **_labels(record)}
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationImage(grain.transforms.Map):
-    """The frame at a given place of a record, under a given crop."""
+    """The frame at a given place of a record, under a given crop; `raw` as in `TrainImage`."""
 
     resolution: int
     crop_scale: float
     obfuscator: Obfuscator = RAW
+    raw: bool = False
 
     def map(self, element: tuple[Record, float, float]) -> dict[str, np.ndarray]:
-        """(record, place, crop) -> image uint8 [R, R, 3], attributes, index."""
+        """(record, place, crop) -> image uint8 [R, R, 3] (and raw), attributes, index."""
         record, place, crop = element
         positions = clip_positions(len(record.frames), 1, 1, place)
         frames = _decode_distinct(record, positions, self.obfuscator)
         height, width, _ = frames[0].shape
         view = evaluation_view(height, width, self.crop_scale, crop)
-        image = _see(frames, view, self.resolution, self.obfuscator)[0]
-        return {"image": image, **_labels(record)}
+        images = {"image": _see(frames, view, self.resolution, self.obfuscator)[0]}
+        if self.raw:
+            images["raw"] = _raw(record, positions, view, self.resolution)
+        return {**images, **_labels(record)}
 
 
 def _check_length(record: Record, num_frames: int, repeat_short: bool) -> None:
@@ -281,6 +288,11 @@ def _see(
     frames: list[np.ndarray], view: View, resolution: int, obfuscator: Obfuscator
 ) -> np.ndarray:
     return np.stack([obfuscator.seen(apply_view(frame, view, resolution)) for frame in frames])
+
+
+def _raw(record: Record, position: np.ndarray, view: View, resolution: int) -> np.ndarray:
+    """What a view shows of one stored frame, `position` [1], without an obfuscator."""
+    return apply_view(_decode_distinct(record, position, RAW)[0], view, resolution)
 
 
 def _labels(record: Record) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ import json
 
 import cv2
 import numpy as np
+from report_samples import frames, identity, reconstruction
 
 from anon_jax.report.compare import write_comparison
 
@@ -81,6 +82,52 @@ def make_run(folder, method, seed, found, *, budget=0.3, changes=(), datasets=No
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+ATTACKED = (
+    ("evaluate_reconstruction", {"network": "", "networks": [], "epochs": 6.0}),
+    ("evaluate_identity", {"epochs": 5.0}),
+    ("evaluate_frames", {"videos": 200}),
+)
+
+
+def attacked(entry, worst=None, *, white_box=None, rank1=0.3, distance=0.1):
+    """A method's entry with the further measurements; `worst` is the decoder's cMAP, None = raw."""
+    direct = entry["privacy"]["cmap"]
+    found = {"direct": direct, "reconstruction": worst, "white_box": white_box}
+    known = {attack: cmap for attack, cmap in found.items() if cmap is not None}
+    attack = max(known, key=known.get)
+    further = {
+        "worst_case": {"cmap": known[attack], "attack": attack, "attacker": "resnet_tiny-seed0"},
+        "identity": identity(rank1),
+        "frames": frames(0.0 if worst is None else distance),
+    }
+    if worst is not None:
+        further["reconstruction"] = reconstruction(worst, white_box)
+    return entry | further
+
+
+def make_attacked_sweep(folder, *, changes=ATTACKED):
+    """Raw, penalty with B = 0.1 and 0.3 and weak_blur, seeds 0 and 1, with all measurements."""
+    folders = []
+    for seed, shift in ((0, 0.0), (1, 0.02)):
+        found = {
+            "raw": attacked(scores(0.9 + shift, 0.9), rank1=0.9),
+            "weak_blur": attacked(scores(0.7 + shift, 0.6), 0.85 - shift, rank1=0.5),
+        }
+        budgets = {
+            0.1: attacked(scores(0.85 + shift, 0.7), 0.72, white_box=0.85, distance=0.1),
+            0.3: attacked(scores(0.8 + shift, 0.5), 0.55, white_box=0.6 + shift, distance=0.3),
+        }
+        for method, entry in found.items():
+            name = f"{method}-seed{seed}"
+            folders.append(make_run(folder / name, method, seed, entry, changes=changes))
+        for budget, entry in budgets.items():
+            name = f"penalty-B{budget}-seed{seed}"
+            folders.append(
+                make_run(folder / name, "penalty", seed, entry, budget=budget, changes=changes)
+            )
+    return folders
 
 
 def add_picture(workdir, step, raw, own):

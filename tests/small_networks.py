@@ -8,12 +8,14 @@ import optax
 
 from anon_jax.minimax_steps import Penalty, Weights, make_adversary_step, make_anonymizer_step
 from anon_jax.models import build_model
+from anon_jax.privacy_terms import Contrastive
 from anon_jax.state import Network, TrainState, new_state
 from anon_jax.steps import Step
 
 BATCH, FRAMES, SIDE, ACTIONS, ATTRIBUTES = 2, 4, 16, 3, 2
 SMALL = {"stage_sizes": (1,), "width": 4}
 SMALL_3D = {**SMALL, "temporal_marks": ((1,),)}
+PRIVACY = Contrastive(temperature=0.1)
 RATES = {"anonymizer": 1e-3, "action": 2e-3, "privacy": 3e-3}
 
 
@@ -71,11 +73,10 @@ def make_small_anonymizer_step(
         networks(),
         weights=Weights(penalty=penalty_weight),
         penalty=Penalty(budget=0.05, mode=mode, space=space, multiplier_rate=2.0),
-        temperature=0.1,
-        ceiling=False,
+        privacy=PRIVACY,
         seed=5,
     )
 
 
 def make_small_adversary_step() -> Step:
-    return make_adversary_step(networks(), temperature=0.1, seed=5)
+    return make_adversary_step(networks(), privacy=PRIVACY, seed=5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from metric_samples import random_case, with_degenerate_columns
 
-from anon_jax import metric_reports, metrics
+from anon_jax import metric_reports, metrics, statistics
 
 
 @pytest.mark.parametrize("ids", [["v2", "v1", "v2", "v10"], [7, 3, 7, 5]])
@@ -35,10 +35,12 @@ def test_labels_that_differ_inside_a_group_name_it(labels):
 def test_action_report():
     probabilities = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1], [0.3, 0.3, 0.4]])
     report = metric_reports.action_report(probabilities, np.array([1, 0, 1]))
+    json.dumps(report, allow_nan=False)
+    # Three draws with p = 2/3: all wrong in 1/27 = 3.7 % of the resamples, all right in 30 %.
+    assert report.pop("top1_interval") == [0.0, 1.0]
     assert report == pytest.approx(
         {"top1": 2 / 3, "chance": 1 / 3, "majority": 2 / 3, "num_videos": 3}
     )
-    json.dumps(report, allow_nan=False)
 
 
 def test_privacy_report_leaves_out_and_names_the_degenerate_attributes():
@@ -76,3 +78,58 @@ def test_privacy_report_without_thresholds_has_no_tuned_f1():
 def test_privacy_report_needs_one_name_for_each_attribute(names):
     with pytest.raises(ValueError, match="4 attributes need as many"):
         metric_reports.privacy_report(*random_case(0), names)
+
+
+def one_hot(actions, num_actions=2):
+    return np.eye(num_actions)[actions]
+
+
+def test_groups_are_drawn_whole_and_samples_without_one_singly():
+    # Twenty groups of ten videos; all videos of a group are right, or all are wrong.
+    right = np.repeat(np.arange(20) < 12, 10).astype(np.int64)
+    labels = np.ones(200, np.int64)
+    groups = [f"film {index // 10}" for index in range(200)]
+
+    def interval(groups):
+        return metric_reports.action_report(one_hot(right), labels, groups=groups)["top1_interval"]
+
+    def width(groups):
+        return np.diff(interval(groups))[0]
+
+    singly = interval(None)
+    # Binomial: 0.6 +- 1.96 sqrt(0.24 / 200) = 0.068; 1000 resamples place a limit to about 0.005.
+    assert singly == pytest.approx([0.6 - 0.068, 0.6 + 0.068], abs=0.01)
+    assert interval([""] * 200) == singly  # not one group of all
+    assert interval([str(index) for index in range(200)]) == singly
+    assert interval(["the only film"] * 200) == singly
+    # Worth twenty draws instead of 200; a limit falls on a multiple of 1/20.
+    assert width(groups) == pytest.approx(10**0.5 * width(None), rel=0.2)
+    half = groups[:100] + [""] * 100
+    assert width(None) < width(half) < width(groups)
+
+
+def test_cmap_interval_is_that_of_cmap_over_resamples():
+    scores, labels = random_case(5, samples=60)  # with ties
+    labels[3:40:4, 1] = -1
+    labels[:, 2] = -1
+    labels[:3, 2] = [0, 1, 0]  # one positive: of one class in a third of the resamples
+    groups = [f"person {index // 3}" for index in range(60)]
+
+    def cmap(drawn):
+        # The attributes of one class are left out of a resample's mean, as in a report.
+        return metrics.cmap(scores[drawn], labels[drawn])
+
+    for given in (None, groups):
+        expected = statistics.over_clips(cmap, 60, seed=0, groups=given)
+        report = metric_reports.privacy_report(scores, labels, list("abcd"), groups=given)
+        found = report["cmap_interval"]
+        assert found == pytest.approx([expected.low, expected.high], abs=1e-12)
+        assert found[0] < report["cmap"] < found[1]
+
+
+def test_resamples_in_which_nothing_is_measured_enter_no_interval():
+    # Two people, one with and one without: half of the resamples hold one class only.
+    scores, labels = np.array([[0.9], [0.8], [0.1]]), np.array([[1], [1], [0]])
+    report = metric_reports.privacy_report(scores, labels, ["face"], groups=["a", "a", "b"])
+    assert report["cmap_interval"] == [1.0, 1.0]
+    json.dumps(report, allow_nan=False)

@@ -9,6 +9,7 @@ from anon_jax.methods import get_method
 from anon_jax.minimax_steps import Penalty, Weights, make_anonymizer_step
 from anon_jax.phases import modules, setup
 from anon_jax.phases.datasets import Datasets
+from anon_jax.privacy_terms import Contrastive
 from anon_jax.sharding import make_mesh
 from anon_jax.state import Network, new_state
 from configs import ucf101
@@ -41,8 +42,7 @@ def test_a_minimax_step_of_the_full_size_networks(tmp_path):
         networks,
         weights=Weights(**section.weights),
         penalty=Penalty(**section.penalty),
-        temperature=section.temperature,
-        ceiling=section.privacy_loss_ceiling,
+        privacy=Contrastive(section.temperature, section.privacy_loss_ceiling),
         seed=0,
     )
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from anon_jax.errors import ConfigError
+from anon_jax.image_metrics import WINDOW
 from anon_jax.methods import get_method
 from anon_jax.phases import modules
 from input_pipeline.boxes import load_boxes
@@ -15,6 +16,7 @@ from input_pipeline.index import read_index
 from input_pipeline.obfuscation import OBFUSCATIONS, RAW, Obfuscator
 from input_pipeline.specs import DatasetSpec
 
+_ATTACKS = ("evaluate_privacy", "evaluate_reconstruction")
 _NAMED = 5  # short videos that a message names
 
 
@@ -61,8 +63,9 @@ def check_datasets(config: ConfigDict, datasets: Datasets) -> None:
     """Finds what would end a later phase, before anything is trained.
 
     Raises:
-      ConfigError: no videos where clips are needed, videos shorter than a clip, or attributes that
-        cannot be measured; says of which dataset and what to do.
+      ConfigError: no videos where clips are needed, videos shorter than a clip, attributes that
+        cannot be measured, or people who cannot be searched for; says of which dataset and what to
+        do.
       DataError: a split, or the boxes of people and faces, that a phase needs are missing.
     """
     for field, spec in (
@@ -73,15 +76,28 @@ def check_datasets(config: ConfigDict, datasets: Datasets) -> None:
             raise ConfigError(f"config.{field} is '{spec.name}', a dataset of still images")
     if "minimax" in config.phases and get_method(config.method).learned:
         _check_lengths(config, datasets.videos, "train")
+        _check_supervision(config, datasets.images)
     if "evaluate_action" in config.phases:
         for split in _evaluated_splits(datasets.attack_videos):
             _check_lengths(config, datasets.attack_videos, split)
         make_obfuscator(config, config.method, datasets.attack_videos)
-    if "evaluate_privacy" in config.phases:
+    if "evaluate_reconstruction" in config.phases and config.data.resolution < WINDOW:
+        raise ConfigError(
+            f"config.data.resolution is {config.data.resolution}; SSIM, by which the phase "
+            f"'evaluate_reconstruction' compares frames, needs {WINDOW} or more"
+        )
+    if _attacking(config):
         spec = attribute_spec(config, datasets)
         for split in _evaluated_splits(spec):
-            _check_labels(spec, split)
+            _check_labels(config, spec, split)
         make_obfuscator(config, config.method, spec)
+    if "evaluate_identity" in config.phases:
+        _check_people(datasets.attack_videos)
+        make_obfuscator(config, config.method, datasets.attack_videos)
+    if "evaluate_frames" in config.phases:
+        _check_frames(config)
+        _check_lengths(config, datasets.attack_videos, datasets.attack_videos.test_split)
+        make_obfuscator(config, config.method, datasets.attack_videos)
 
 
 def make_obfuscator(config: ConfigDict, method: str, spec: DatasetSpec) -> Obfuscator:
@@ -112,16 +128,27 @@ def attribute_spec(config: ConfigDict, datasets: Datasets) -> DatasetSpec:
         raise ConfigError(
             f"config.evaluate_privacy.source is '{source}', but '{spec.name}' has no attributes; "
             f"build it with --attributes=..., take another source or config.attack.{source}, or "
-            "leave the phase 'evaluate_privacy' out of config.phases"
+            f"leave {_phases(config)} out of config.phases"
         )
-    clips = [name for name in config.evaluate_privacy.networks if modules.sees_clips(name)]
-    if clips and spec.kind == "image":
-        raise ConfigError(
-            f"config.evaluate_privacy.networks has {', '.join(clips)}, which sees clips, but "
-            f"config.evaluate_privacy.source is '{source}', and '{spec.name}' has still images; "
-            "set it to 'videos' if these have attributes"
-        )
+    for phase in _attacking(config):
+        clips = [name for name in config[phase].networks if modules.sees_clips(name)]
+        if clips and spec.kind == "image":
+            raise ConfigError(
+                f"config.{phase}.networks has {', '.join(clips)}, which sees clips, but "
+                f"config.evaluate_privacy.source is '{source}', and '{spec.name}' has still "
+                "images; set it to 'videos' if these have attributes"
+            )
     return spec
+
+
+def _attacking(config: ConfigDict) -> list[str]:
+    """The phases to run that attack the attributes."""
+    return [name for name in _ATTACKS if name in config.phases]
+
+
+def _phases(config: ConfigDict) -> str:
+    names = [f"'{name}'" for name in _attacking(config)]
+    return f"the phase{'s' if len(names) > 1 else ''} {' and '.join(names)}"
 
 
 def _evaluated_splits(spec: DatasetSpec) -> tuple[str, ...]:
@@ -147,7 +174,16 @@ def _check_lengths(config: ConfigDict, spec: DatasetSpec, split: str) -> None:
     )
 
 
-def _check_labels(spec: DatasetSpec, split: str) -> None:
+def _check_supervision(config: ConfigDict, images: DatasetSpec) -> None:
+    if get_method(config.method).supervised and not images.attributes:
+        raise ConfigError(
+            f"config.method '{config.method}' learns from attributes; '{images.name}' has none. "
+            "Name a dataset with attributes in config.data.images, build this one with "
+            "--attributes=..., or take a method without labels (spact, penalty)"
+        )
+
+
+def _check_labels(config: ConfigDict, spec: DatasetSpec, split: str) -> None:
     """Reads labels until one attribute is seen both absent and present."""
     seen = np.zeros((2, len(spec.attributes)), bool)
     for row in read_index(spec, split):
@@ -163,5 +199,43 @@ def _check_labels(spec: DatasetSpec, split: str) -> None:
         f"Leakage cannot be measured on the split '{split}' of '{spec.name}': {found}. At least "
         "one attribute needs records of both kinds in each split: change its labels or splits, "
         "name another dataset in config.attack, take another config.evaluate_privacy.source, or "
-        "leave the phase 'evaluate_privacy' out of config.phases"
+        f"leave {_phases(config)} out of config.phases"
     )
+
+
+def _check_people(spec: DatasetSpec) -> None:
+    """Whether people can be searched for who were not seen in training."""
+    hint = (
+        "Build the dataset with --group=COLUMN, the column that says who is in a video, or leave "
+        "the phase 'evaluate_identity' out of config.phases"
+    )
+    people = {}
+    for split in _evaluated_splits(spec):
+        people[split] = [row.group for row in read_index(spec, split)]
+        found, of_split = people[split], f"the split '{split}' of '{spec.name}'"
+        if "" in found:
+            raise ConfigError(
+                f"{found.count('')} of the {len(found)} videos in {of_split} have no group, so it "
+                f"is not known who is in them. {hint}"
+            )
+        if split == "train":
+            continue
+        if shared := sorted(set(found) & set(people["train"])):
+            raise ConfigError(
+                f"{len(shared)} people in {of_split} are in its split 'train' too, among them "
+                f"'{shared[0]}'; the search is for people who were not seen in training. {hint}"
+            )
+        if len(set(found)) == len(found):
+            raise ConfigError(
+                f"No person has two videos in {of_split}, so there is nobody to search for. {hint}"
+            )
+
+
+def _check_frames(config: ConfigDict) -> None:
+    """Whether flicker (two frames) and SSIM (its window) can be measured."""
+    for field, needed in (("num_frames", 2), ("resolution", WINDOW)):
+        if config.data[field] < needed:
+            raise ConfigError(
+                f"config.data.{field} is {config.data[field]}; the phase 'evaluate_frames' needs "
+                f"at least {needed}. Raise it, or leave the phase out of config.phases"
+            )

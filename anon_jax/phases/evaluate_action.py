@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from anon_jax import metric_reports
+from anon_jax import metric_reports, metrics
 from anon_jax.evaluation import make_action_predictor, predict_split
 from anon_jax.phases import modules, setup
 from anon_jax.phases.attackers import new_attacker, train_attacker
@@ -13,6 +13,7 @@ from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.results import has_result, write_result
 from anon_jax.state import TrainState
 from anon_jax.steps import Networks, make_action_step
+from input_pipeline.index import read_index
 from input_pipeline.loader import evaluation_batches
 from input_pipeline.obfuscation import Obfuscator
 from input_pipeline.records import RecordSource
@@ -51,24 +52,32 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
         setup.clip_stream(run, source, section.batch_size, name=NAME, obfuscator=obfuscator),
         phase=NAME,
         source=source,
-        score=lambda state: test(state, "validation", 1, 1)["top1"],
+        score=lambda state: metrics.top1(*test(state, "validation", 1, 1)),
     )
-    data = run.config.data
-    report = test(best, spec.test_split, data.test_clips, data.test_crops)
+    data, split = run.config.data, spec.test_split
+    report = metric_reports.action_report(
+        *test(best, split, data.test_clips, data.test_crops),
+        groups=[row.group for row in read_index(spec, split)],
+    )
     num_steps, _ = setup.length(section, source)
-    facts = {"split": spec.test_split, "steps": num_steps, "best_step": int(best.step)}
+    facts = {"split": split, "steps": num_steps, "best_step": int(best.step)}
     return {**report, **facts, **obfuscator.facts()}
 
 
 def _tester(
     run: setup.Run, networks: Networks, obfuscator: Obfuscator
-) -> Callable[[TrainState, str, int, int], dict[str, Any]]:
-    """(state, split, clips of a video, crops of a clip) -> the action report."""
+) -> Callable[[TrainState, str, int, int], tuple[np.ndarray, np.ndarray]]:
+    """(state, split, clips of a video, crops of a clip) -> probabilities [V, K] and labels [V].
+
+    In the order of the records.
+    """
     data = run.config.data
     predict = make_action_predictor(networks)
     transform = setup.evaluation_clip(run, obfuscator)
 
-    def test(state: TrainState, split: str, clips: int, crops: int) -> dict[str, Any]:
+    def test(
+        state: TrainState, split: str, clips: int, crops: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         batches = evaluation_batches(
             RecordSource(run.datasets.attack_videos, split),
             transform,
@@ -80,7 +89,6 @@ def _tester(
         )
         outputs, labels, indices = predict_split(predict, state, batches, run.mesh, label="action")
         probabilities, _ = metric_reports.average_by_group(outputs.astype(np.float64), indices)
-        labels = metric_reports.labels_by_group(labels, indices)
-        return metric_reports.action_report(probabilities, labels)
+        return probabilities, metric_reports.labels_by_group(labels, indices)
 
     return test

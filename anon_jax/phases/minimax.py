@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import grain
+import jax
 import numpy as np
 
 from anon_jax.minimax_steps import (
@@ -10,9 +11,12 @@ from anon_jax.minimax_steps import (
     Weights,
     make_adversary_step,
     make_anonymizer_step,
+    make_privacy_step,
+    make_restart,
 )
 from anon_jax.phases import modules, pretrain_privacy, reconstruct, setup
-from anon_jax.sharding import compile_step, to_host
+from anon_jax.privacy_terms import Contrastive, Supervised
+from anon_jax.sharding import compile_step, replicated, to_host
 from anon_jax.state import Network, TrainState, new_state
 from anon_jax.steps import Step, anonymize, to_float
 from anon_jax.writers import save_comparison
@@ -26,7 +30,8 @@ _SAMPLES = 8  # frames in a picture of samples/
 def run(run: setup.Run) -> None:
     """Trains the three networks (arXiv 2504.14301, Sec. 3) and leaves their checkpoint.
 
-    f_A comes from "reconstruct", f_B from "pretrain_privacy", f_T is new. A method that learns no
+    f_A comes from "reconstruct", f_B from "pretrain_privacy", f_T is new, and so is an f_B that
+    classifies. A method that learns no
     anonymizer has nothing to do here.
     """
     if not run.method.learned:
@@ -73,52 +78,106 @@ def make_networks(run: setup.Run, num_steps: int, per_epoch: int) -> dict[str, N
     parts = {
         "anonymizer": modules.anonymizer(run.config),
         "action": modules.action(run.config, len(run.datasets.videos.actions)),
-        "privacy": modules.privacy(run.config),
+        "privacy": modules.supervised_privacy(run.config, len(run.datasets.images.attributes))
+        if run.method.supervised
+        else modules.privacy(run.config),
     }
+    scrambled = {"anonymizer": run.config.compat.scrambled_frames}
     return {
-        name: Network(module, setup.optimizer(phase[f"{name}_optimizer"], num_steps, per_epoch))
+        name: Network(
+            module,
+            setup.optimizer(phase[f"{name}_optimizer"], num_steps, per_epoch),
+            scrambled.get(name, False),
+        )
         for name, module in parts.items()
     }
 
 
 def _initial_state(run: setup.Run, networks: dict[str, Network]) -> TrainState:
     trained = {"anonymizer": reconstruct.NAME, "privacy": pretrain_privacy.NAME}
-    nets = {
-        name: networks[name].with_optimizer(setup.load_net(run, phase, name, networks[name]))
-        for name, phase in trained.items()
-    }
-    nets["action"] = setup.fresh_net(run, NAME, "action", networks["action"])
+    if run.method.supervised:
+        del trained["privacy"]  # what was pre-trained by contrast has another head
+    nets = {}
+    for name, network in networks.items():
+        if name in trained:
+            loaded = setup.load_net(run, trained[name], name, network)
+            nets[name] = network.with_optimizer(loaded)
+        else:
+            nets[name] = setup.fresh_net(run, NAME, name, network)
     return new_state(nets, multiplier=run.config.minimax.weights.penalty)
 
 
-def make_steps(run: setup.Run, networks: dict[str, Network]) -> tuple[Step, Step]:
-    """Compiled: step 1, which updates f_A, and step 2, which updates f_T and f_B."""
+def make_cycle(run: setup.Run, networks: dict[str, Network]) -> list[Step]:
+    """Compiled: step 1, `adversary_steps` times step 2, `privacy_steps` times that of f_B alone."""
     phase = run.config.minimax
     weights = Weights(**phase.weights)
     if not run.method.penalty:
         weights = Weights(weights.action, weights.privacy, 0.0)
+    privacy = (
+        Supervised(phase.supervised.objective)
+        if run.method.supervised
+        else Contrastive(phase.temperature, phase.privacy_loss_ceiling)
+    )
     anonymizer_step = make_anonymizer_step(
         networks,
         weights=weights,
-        penalty=Penalty(**phase.penalty),
-        temperature=phase.temperature,
-        ceiling=phase.privacy_loss_ceiling,
+        penalty=Penalty(**phase.penalty, constant=run.config.compat.constant_penalty),
+        privacy=privacy,
         seed=run.seed(NAME),
     )
-    adversary_step = make_adversary_step(
-        networks, temperature=phase.temperature, seed=run.seed(NAME)
+    adversary_step = make_adversary_step(networks, privacy=privacy, seed=run.seed(NAME))
+    privacy_step = make_privacy_step(networks, privacy=privacy, seed=run.seed(NAME))
+    anonymizer, adversary, alone = (
+        compile_step(step, run.mesh) for step in (anonymizer_step, adversary_step, privacy_step)
     )
-    return compile_step(anonymizer_step, run.mesh), compile_step(adversary_step, run.mesh)
+    return [anonymizer, *[adversary] * phase.adversary_steps, *[alone] * phase.privacy_steps]
 
 
 def _schedule(
     run: setup.Run, networks: dict[str, Network], per_epoch: int
 ) -> Callable[[int], Step]:
-    """Step 2 alone during the warm-up; then step 1 and `adversary_steps` times step 2 in turn."""
-    warmup = round(run.config.minimax.warmup_epochs * per_epoch)
-    cycle = 1 + run.config.minimax.adversary_steps
-    step_1, step_2 = make_steps(run, networks)
-    return lambda index: step_1 if index >= warmup and (index - warmup) % cycle == 0 else step_2
+    """The cycle of steps, over and over; before that a warm-up of step 2 alone."""
+    phase = run.config.minimax
+    warmup = round(phase.warmup_epochs * per_epoch)
+    cycle = make_cycle(run, networks)
+    before = _restarts(run, networks) if run.method.supervised else lambda _: None
+
+    def schedule(index: int) -> Step:
+        if index < warmup:
+            return cycle[1]
+        updates, place = divmod(index - warmup, len(cycle))
+        if place:
+            return cycle[place]
+        restart = before(updates)
+        return (lambda state, batch: cycle[0](restart(state), batch)) if restart else cycle[0]
+
+    return schedule
+
+
+def _restarts(
+    run: setup.Run, networks: dict[str, Network]
+) -> Callable[[int], Callable[[TrainState], TrainState] | None]:
+    """What comes before the given update of f_A: a member of f_B begins anew, or nothing.
+
+    The members take turns: one that has just begun fools nobody, and the others keep watch.
+    """
+    section = run.config.minimax.supervised
+    restart = jax.jit(
+        make_restart(
+            networks["privacy"],
+            image_shape=setup.image_shape(run),
+            seed=run.seed(NAME, "restart"),
+        ),
+        out_shardings=replicated(run.mesh),
+    )
+
+    def before(updates: int) -> Callable[[TrainState], TrainState] | None:
+        if not section.restart_every or not updates or updates % section.restart_every:
+            return None
+        member = (updates // section.restart_every - 1) % section.ensemble
+        return lambda state: restart(state, member)
+
+    return before
 
 
 def _sampler(

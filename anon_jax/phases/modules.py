@@ -1,5 +1,6 @@
 """The networks of a run as Flax modules, from its config."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from anon_jax.models import build_model
+from anon_jax.models.ensemble import Ensemble
 
 
 def anonymizer(config: ConfigDict) -> nn.Module:
@@ -28,6 +30,14 @@ def action(config: ConfigDict, num_actions: int, *, freeze_batch_norm: bool = Fa
 def privacy(config: ConfigDict) -> nn.Module:
     """f_B with its projection head."""
     return _image_module(config, config.networks.privacy, head="projection")
+
+
+def supervised_privacy(config: ConfigDict, num_attributes: int) -> Ensemble:
+    """f_B as an ensemble of classifiers of attributes."""
+    return Ensemble(
+        functools.partial(attributes, config, config.networks.privacy, num_attributes),
+        config.minimax.supervised.ensemble,
+    )
 
 
 def attributes(config: ConfigDict, network: str, num_attributes: int) -> nn.Module:

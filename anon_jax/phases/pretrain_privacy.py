@@ -12,9 +12,10 @@ NAME = "pretrain_privacy"
 def run(run: setup.Run) -> None:
     """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4) and leaves its checkpoint.
 
-    A method that learns no anonymizer has nothing to do here, nor a run with `config.pretrained`.
+    A method that learns no anonymizer has nothing to do here, nor one whose f_B learns from labels,
+    nor a run with `config.pretrained`.
     """
-    if not setup.pretrains(run):
+    if not setup.pretrains(run) or run.method.supervised:
         return
     phase = run.config.pretrain_privacy
     source = RecordSource(run.datasets.images, "train")

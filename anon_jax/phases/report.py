@@ -3,6 +3,7 @@
 import importlib.metadata
 import math
 import platform
+from typing import Any
 
 from anon_jax.metrics import normalised_leakage
 from anon_jax.phases import minimax, setup
@@ -17,7 +18,7 @@ _PACKAGES = ("anon_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "n
 def run(run: setup.Run) -> None:
     """Writes results.json, then the report's pages."""
     methods = read_results(run.workdir)
-    _add_normalised_leakage(methods)
+    add_leakage(methods)
     results = {
         "methods": methods,
         "method": run.config.method,
@@ -41,14 +42,46 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _add_normalised_leakage(methods: dict) -> None:
+def add_leakage(methods: dict[str, dict[str, Any]]) -> None:
+    """Adds to each method what leaks, put between chance and the direct attack on raw.
+
+    "normalised_leakage" of "privacy" is that of the strongest direct attacker (None where the
+    attacker of raw is not above chance: there was nothing to leak); absent without raw.
+    "worst_case" is that of the strongest of all attackers; absent where none was tested.
+
+    Args:
+      methods: {method: {measurement: result}}; changed in place.
+    """
     raw = methods.get("raw", {}).get("privacy")
     for result in methods.values():
-        if raw and "privacy" in result:
-            privacy = result["privacy"]
-            leakage = normalised_leakage(privacy["cmap"], privacy["chance_cmap"], raw["cmap"])
-            # None where the raw classifier is not above chance: there was nothing to leak.
-            privacy["normalised_leakage"] = None if math.isnan(leakage) else leakage
+        privacy = result.get("privacy")
+        if raw and privacy:
+            privacy["normalised_leakage"] = _leakage(privacy["cmap"], privacy, raw)
+        attacks = _attacks(result)
+        if attacks:
+            worst = max(attacks, key=lambda attack: attack["cmap"])
+            leakage = _leakage(worst["cmap"], privacy, raw) if raw and privacy else None
+            result["worst_case"] = {**worst, "normalised_leakage": leakage}
+
+
+def _attacks(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The strongest attacker of each kind; of two equals the simpler one stands first."""
+    reconstruction = result.get("reconstruction", {})
+    found = {
+        "direct": result.get("privacy"),
+        "reconstruction": reconstruction.get("privacy"),
+        "white_box": reconstruction.get("white_box"),
+    }
+    return [
+        {"cmap": report["cmap"], "attack": attack, "attacker": report.get("attacker")}
+        for attack, report in found.items()
+        if report and report.get("cmap") is not None
+    ]
+
+
+def _leakage(cmap: float, privacy: dict[str, Any], raw: dict[str, Any]) -> float | None:
+    leakage = normalised_leakage(cmap, privacy["chance_cmap"], raw["cmap"])
+    return None if math.isnan(leakage) else leakage
 
 
 def _summary(run: setup.Run) -> dict[str, float]:

@@ -16,6 +16,7 @@ from anon_jax.loop import Loop, fit
 from anon_jax.methods import Method, get_method
 from anon_jax.optimizers import make_optimizer
 from anon_jax.phases.datasets import Datasets, check_datasets
+from anon_jax.phases.pretrained import check_init_from
 from anon_jax.settings import batch_sizes, check_pretrained
 from anon_jax.sharding import check_batch_sizes, make_mesh, replicated
 from anon_jax.state import NetState, Network, TrainState
@@ -63,6 +64,7 @@ def open_run(config: ConfigDict, workdir: Path, datasets: Datasets) -> Run:
     mesh = make_mesh(config.devices)
     check_batch_sizes(batch_sizes(config), mesh)
     check_pretrained(config)
+    check_init_from(config)
     check_datasets(config, datasets)
     return Run(config, workdir, get_method(config.method), mesh, datasets)
 
@@ -126,11 +128,15 @@ def image_stream(
     name: str,
     views: int,
     obfuscator: Obfuscator = RAW,
+    raw: bool = False,
 ) -> grain.IterDataset:
-    """Training images (still ones, or random frames of videos) under `views` random views."""
+    """Training images (still ones, or random frames of videos) under `views` random views.
+
+    `raw` as in `TrainImage`.
+    """
     data = run.config.data
     augmentation = Augmentation(**data.image_augmentation)
-    transform = TrainImage(data.resolution, augmentation, views, obfuscator)
+    transform = TrainImage(data.resolution, augmentation, views, obfuscator, raw)
     return _stream(run, source, transform, batch_size, name)
 
 
@@ -236,15 +242,21 @@ def _stream(
     )
 
 
-def _image_shape(run: Run) -> tuple[int, ...]:
+def image_shape(run: Run) -> tuple[int, ...]:
+    """Of one frame as f_A and f_B see it, with its batch axis."""
     return (1, run.config.data.resolution, run.config.data.resolution, 3)
 
 
 def _clip_shape(run: Run) -> tuple[int, ...]:
-    return (1, run.config.data.num_frames, *_image_shape(run)[1:])
+    return (1, run.config.data.num_frames, *image_shape(run)[1:])
 
 
-_SHAPES = {"anonymizer": _image_shape, "action": _clip_shape, "privacy": _image_shape}
+_SHAPES = {
+    "anonymizer": image_shape,
+    "action": _clip_shape,
+    "privacy": image_shape,
+    "decoder": image_shape,
+}
 
 
 def _number(path: tuple[str, ...]) -> int:

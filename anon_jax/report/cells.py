@@ -7,9 +7,10 @@ from typing import Any
 
 from anon_jax.methods import METHODS
 from anon_jax.metrics import normalised_leakage
-from anon_jax.report.content import at, number
+from anon_jax.report.measured import ratio
 from anon_jax.report.protocols import Fields, key, variant_of
 from anon_jax.report.runs import LeftOut, Run
+from anon_jax.report.tree import at, number
 
 TRAINING = ("reconstruct", "pretrain_privacy", "minimax")
 # Name of a figure -> where it is in a method's results.
@@ -19,6 +20,18 @@ _SCORES = {
     "auroc": ("privacy", "auroc"),
     "f1": ("privacy", "f1"),
     "f1_tuned": ("privacy", "f1_tuned"),
+    "reconstruction_cmap": ("reconstruction", "privacy", "cmap"),
+    "white_box_cmap": ("reconstruction", "white_box", "cmap"),
+    "reconstruction_psnr": ("reconstruction", "psnr"),
+    "reconstruction_ssim": ("reconstruction", "ssim"),
+    "rank1": ("identity", "rank1"),
+    "map": ("identity", "map"),
+    "test_distance": ("frames", "distance"),
+    "psnr": ("frames", "psnr"),
+    "ssim": ("frames", "ssim"),
+    "ms_per_frame": ("frames", "cost", "ms_per_frame"),
+    "gflops": ("frames", "cost", "gflops_per_frame"),
+    "parameters": ("frames", "cost", "parameters"),
 }
 
 
@@ -70,23 +83,38 @@ def make_cells(runs: Sequence[Run]) -> tuple[list[Cell], list[LeftOut]]:
 def figures(cell: Cell) -> dict[str, float | None]:
     """The figures of a cell by name; shares in [0, 1], seconds; None where one is not defined.
 
-    `drop`, `cmap_drop` (differences of shares) and `kept` are against the cell's raw; `utility` is
-    (Top-1 - chance) / (Top-1 raw - chance), the second coordinate of `anon_jax.statistics`.
+    `worst_cmap` and `worst_leakage` are of the strongest of all attackers, where more than the
+    direct ones were tried; of raw there is nothing to reconstruct. `leakage` is of the direct
+    ones. `drop`, `cmap_drop` (differences of shares) and `kept` are against the cell's raw;
+    `utility` is (Top-1 - chance) / (Top-1 raw - chance), the second coordinate of
+    `anon_jax.statistics`.
     """
     scores = {name: number(at(cell.found, *path)) for name, path in _SCORES.items()}
     top1, raw_top1 = scores["top1"], number(at(cell.raw, "action", "top1"))
     cmap, raw_cmap = scores["cmap"], number(at(cell.raw, "privacy", "cmap"))
     chance = number(at(cell.found, "action", "chance"))
     chance_cmap = number(at(cell.found, "privacy", "chance_cmap"))
+    worst = _worst_cmap(cell)
+    flickers = [number(at(cell.found, "frames", name)) for name in ("flicker", "raw_flicker")]
     return {
         **scores,
+        "worst_cmap": worst,
         "drop": None if top1 is None or raw_top1 is None else raw_top1 - top1,
         "cmap_drop": None if cmap is None or raw_cmap is None else raw_cmap - cmap,
         "kept": None if top1 is None or not raw_top1 else top1 / raw_top1,
         "utility": _normalised(top1, chance, raw_top1),
         "leakage": _normalised(cmap, chance_cmap, raw_cmap),
+        "worst_leakage": _normalised(worst, chance_cmap, raw_cmap),
+        "flicker_ratio": ratio(*flickers),
         **_training(cell),
     }
+
+
+def _worst_cmap(cell: Cell) -> float | None:
+    if cell.method == "raw":
+        return number(at(cell.found, "privacy", "cmap"))
+    attacked = number(at(cell.found, "reconstruction", "privacy", "cmap")) is not None
+    return number(at(cell.found, "worst_case", "cmap")) if attacked else None
 
 
 def _training(cell: Cell) -> dict[str, float | None]:

@@ -28,16 +28,19 @@ _MOST_POINTS = 300  # of a curve; longer ones are averaged over even stretches
 
 
 def draw_curves(
-    metrics: Mapping[str, Lines], references: Mapping[str, float], distance_unit: str
+    metrics: Mapping[str, Lines],
+    references: Mapping[str, float],
+    distance_unit: str,
+    privacy_unit: str,
 ) -> list[tuple[str, list[Chart]]]:
     """The charts of each phase, in the order of a run; unknown phases last, a chart a metric.
 
     Args:
       metrics: name of a metrics file without suffix, "PHASE" or "PHASE/METHOD", -> its lines.
       references: name of a level, e.g. "budget", -> its height.
-      distance_unit: of "penalty/distance", which depends on the penalty's space.
+      distance_unit, privacy_unit: as in `make_panels`.
     """
-    panels = make_panels(distance_unit)
+    panels = make_panels(distance_unit, privacy_unit)
     phases: dict[str, dict[str, Lines]] = {phase: {} for phase in panels}
     for name in sorted(metrics, key=lambda name: (not name.endswith("/raw"), name)):
         phase, _, run = name.partition("/")
@@ -95,6 +98,8 @@ def _series(panel: Panel, runs: Mapping[str, Lines]) -> dict[str, tuple[np.ndarr
     """Label -> steps and values of each line of a panel."""
     series = {}
     for run, lines in runs.items():
+        if panel.beside and not any(panel.beside in line for line in lines):
+            continue
         for metric, label in panel.metrics.items():
             points = [(line["step"], line[metric]) for line in lines if metric in line]
             if points:

@@ -1,15 +1,17 @@
 """The numbers of a comparison of runs: what report.json holds; nothing is formatted."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anon_jax.report import comparison_words as words
 from anon_jax.report import published
 from anon_jax.report.cells import Cell, make_cells
-from anon_jax.report.content import at, number
-from anon_jax.report.protocols import ABSENT, Fields, differing, group
-from anon_jax.report.rows import hypervolumes, make_rows
+from anon_jax.report.comparison_notes import notes
+from anon_jax.report.protocols import ABSENT, Fields, differing, group, init_from
+from anon_jax.report.rows import hypervolumes, make_rows, yardstick
 from anon_jax.report.runs import LeftOut, Run
+from anon_jax.report.tree import at, number
 
 
 def build(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> dict[str, Any]:
@@ -20,8 +22,10 @@ def build(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> dict[str, Any]:
       left_out: the folders that were given but cannot be used.
     """
     groups = group(runs)
+    places = Counter(id(run) for _, members in groups for run in members)
+    shared = [run for run in runs if places[id(run)] > 1]
     protocols = [
-        _protocol(index, fields, members, groups[0][0])
+        _protocol(index, fields, members, groups[0][0], shared)
         for index, (fields, members) in enumerate(groups, start=1)
     ]
     report = {
@@ -32,9 +36,12 @@ def build(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> dict[str, Any]:
     return {"summary": words.summary(report), **report}
 
 
-def _protocol(index: int, fields: Fields, runs: Sequence[Run], first: Fields) -> dict[str, Any]:
+def _protocol(
+    index: int, fields: Fields, runs: Sequence[Run], first: Fields, shared: Sequence[Run]
+) -> dict[str, Any]:
     cells, repeated = make_cells(runs)
     rows = make_rows(cells)
+    leakage = yardstick(rows)
     differs = [
         {"field": field, "here": fields.get(field, ABSENT), "first": first.get(field, ABSENT)}
         for field in differing([first, fields])
@@ -48,22 +55,27 @@ def _protocol(index: int, fields: Fields, runs: Sequence[Run], first: Fields) ->
             "top1": number(fields.get("action: chance")),
             "cmap": number(fields.get("privacy: chance_cmap")),
             "f1": number(fields.get("privacy: always_yes_f1")),
+            "rank1": number(fields.get("identity: chance_rank1")),
+            "map": number(fields.get("identity: chance_map")),
         },
         "rows": rows,
         "prevalence": _prevalence(cells),
         "left_out_attributes": fields.get("privacy: left_out") or [],
-        "hypervolumes": hypervolumes(rows),
+        "leakage": leakage,
+        "hypervolumes": hypervolumes(rows, leakage),
         "missing_raw": _missing_raw(cells),
+        "init_from": sorted({folder for run in runs if (folder := init_from(run))}),
+        "elsewhere": [str(run.folder) for run in runs if any(run is other for other in shared)],
         "repeated": [{"folder": item.folder, "reason": item.reason} for item in repeated],
         "published": _published(fields),
     }
     return {
         **protocol,
-        "verdict": words.verdict(rows),
+        "verdict": words.verdict(rows, leakage),
         "title": words.title(fields),
         "description": words.describe(fields),
         "difference": words.difference(protocol),
-        "notes": words.notes(protocol),
+        "notes": notes(protocol),
     }
 
 

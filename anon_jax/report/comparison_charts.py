@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from anon_jax.report.comparison_words import LEAKAGES
 from anon_jax.report.drawing import (
     COLOURS,
     DASHES,
@@ -28,7 +29,8 @@ _LETTERS = 32  # of a row's name beside a bar; its budget stands at the end
 
 def draw_tradeoff(protocol: Mapping[str, Any]) -> Chart | None:
     """Top-1 against normalised leakage, or None where no row has both."""
-    rows = [row for row in protocol["rows"] if _placed(row)]
+    leakage = protocol["leakage"]
+    rows = [row for row in protocol["rows"] if row["figures"][leakage] and row["figures"]["top1"]]
     if not rows:
         return None
     with matplotlib.rc_context(STYLE):
@@ -36,12 +38,13 @@ def draw_tradeoff(protocol: Mapping[str, Any]) -> Chart | None:
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         _draw_levels(axes, protocol["chance"]["top1"])
-        _draw_front(axes, [row for row in rows if row["front"]])
+        _draw_front(axes, [row for row in rows if row["front"]], leakage)
         for series, style in _styles(protocol["rows"]).items():
-            _draw_series(axes, series, [row for row in rows if row["series"] == series], style)
+            members = [row for row in rows if row["series"] == series]
+            _draw_series(axes, series, members, style, leakage)
         axes.set_xlim(*_around(axes.get_xlim(), 0.0, 1.0))
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-        axes.set_xlabel("normalised leakage (0 chance, 1 raw)")
+        axes.set_xlabel(f"normalised leakage, {LEAKAGES[leakage]} (0 chance, 1 raw)")
         axes.set_ylabel("action Top-1 (%)")
         axes.grid()
         figure.legend(loc="outside upper center", ncols=3)
@@ -103,9 +106,9 @@ def _draw_levels(axes: Axes, chance: float | None) -> None:
         axes.axhline(percent(chance), **style)
 
 
-def _draw_front(axes: Axes, rows: Sequence[Row]) -> None:
+def _draw_front(axes: Axes, rows: Sequence[Row], name: str) -> None:
     """A step up wherever more leakage buys more of the action."""
-    points = sorted((_mean(row, "leakage"), percent(_mean(row, "top1"))) for row in rows)
+    points = sorted((_mean(row, name), percent(_mean(row, "top1"))) for row in rows)
     if points:
         leakage, top1 = zip(*points, strict=True)
         axes.plot(
@@ -121,15 +124,17 @@ def _draw_front(axes: Axes, rows: Sequence[Row]) -> None:
         )
 
 
-def _draw_series(axes: Axes, series: str, rows: Sequence[Row], style: int) -> None:
+def _draw_series(
+    axes: Axes, series: str, rows: Sequence[Row], style: int, leakage_name: str
+) -> None:
     if not rows:
         return
-    leakage = [_mean(row, "leakage") for row in rows]
+    leakage = [_mean(row, leakage_name) for row in rows]
     top1 = [percent(_mean(row, "top1")) for row in rows]
     axes.errorbar(
         leakage,
         top1,
-        xerr=[_half(row["figures"]["leakage"], 1) for row in rows],
+        xerr=[_half(row["figures"][leakage_name], 1) for row in rows],
         yerr=[_half(row["figures"]["top1"]) for row in rows],
         color=_colour(style),
         linestyle=DASHES[_cycle(style, len(DASHES))],
@@ -168,10 +173,6 @@ def _colour(style: int) -> str:
 def _cycle(style: int, length: int) -> int:
     """0 stays 0; the others go round the rest."""
     return style and (style - 1) % (length - 1) + 1
-
-
-def _placed(row: Row) -> bool:
-    return bool(row["figures"]["leakage"] and row["figures"]["top1"])
 
 
 def _mean(row: Row, name: str) -> float:

@@ -1,19 +1,25 @@
 """The tables of a comparison: its numbers as text, for the HTML and the Markdown page alike."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anon_jax.report.tables import Table
-from anon_jax.report.words import DISTANCE_UNITS, MISSING, decimal, duration, short
+from anon_jax.report.attack_tables import attack_name
+from anon_jax.report.formats import MISSING, SPACE, count, decimal, duration, short
+from anon_jax.report.table import Column, Table, tabulate
+from anon_jax.report.words import DISTANCE_UNITS
 
-_SPACE = "\u00a0"
+_OF_RAW = ("drop", "cmap_drop", "kept", "leakage", "worst_leakage")
 
 
 def build(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """All tables of a protocol by name; "published" is a list of them."""
     return {
         "scores": _scores(protocol),
-        "further": _further(protocol),
+        "attacks": _attacks(protocol),
+        "found_again": _found_again(protocol),
+        "frames": _frames(protocol["rows"]),
+        "cost": _cost(protocol["rows"]),
         "attributes": _attributes(protocol),
         "hypervolumes": _hypervolumes(protocol["hypervolumes"], protocol["rows"]),
         "published": [_published(table, protocol["rows"]) for table in protocol["published"]],
@@ -42,39 +48,141 @@ def shown(
     text = f"{scale * figure['mean']:.{digits}f}"
     if figure["high"] is not None:
         half = scale * (figure["high"] - figure["mean"])
-        text += f"{_SPACE}\u00b1{_SPACE}{half:.{digits}f}"
+        text += f"{SPACE}\u00b1{SPACE}{half:.{digits}f}"
     count = len(figure["values"])
     return text if not seeds or count == seeds else f"{text} ({count} of {seeds} seeds)"
 
 
 def _scores(protocol: Mapping[str, Any]) -> Table:
-    chance = protocol["chance"]
-    headers = ["Method", "Seeds", f"Top-1, % (chance {_level(chance['top1'])})"]
-    headers += ["Drop, points", "Kept, % of raw", f"cMAP, % (chance {_level(chance['cmap'])})"]
-    headers += ["Normalised leakage (chance 0, raw 1)", "On the front"]
-    rows = []
-    for row in protocol["rows"]:
-        cells = [_cell(row, name) for name in ("top1", "drop", "kept", "cmap")]
-        front = "yes" if row["front"] else ""
-        rows.append(
-            [_name(row), str(len(row["seeds"])), *cells, _cell(row, "leakage", 1, 2), front]
-        )
-    return Table(headers, rows)
+    chance, rows = protocol["chance"], protocol["rows"]
+    return tabulate(
+        rows,
+        [
+            Column("Method", _name),
+            Column("Seeds", lambda row: str(len(row["seeds"]))),
+            _figure(f"Top-1, % (chance {_level(chance['top1'])})", "top1"),
+            _figure("Drop, points", "drop"),
+            _figure("Kept, % of raw", "kept"),
+            _figure(f"cMAP, % (chance {_level(chance['cmap'])})", "cmap"),
+            _figure("Normalised leakage (chance 0, raw 1)", "leakage", 1, 2),
+            _figure("Leakage, worst case", "worst_leakage", 1, 2, of=_beyond_raw(rows)),
+            Column("On the front", lambda row: "yes" if row["front"] else ""),
+        ],
+    )
 
 
-def _further(protocol: Mapping[str, Any]) -> Table:
-    always = decimal(protocol["chance"]["f1"])
-    headers = ["Method", "AUROC (chance 0.500)", f"F1 at 0.5 (always yes {always})"]
-    headers += [f"F1 tuned (always yes {always})", "Penalty active, %"]
-    headers += [_distance(protocol["rows"]), "Training of f_A"]
-    rows = []
-    for row in protocol["rows"]:
-        cells = [_cell(row, name, 1, 3) for name in ("auroc", "f1", "f1_tuned")]
-        cells += [_cell(row, "active"), _cell(row, "distance", 1, 3)]
-        seconds = row["figures"]["seconds"]
-        cells.append(MISSING if seconds is None else duration(seconds["mean"]))
-        rows.append([_name(row), *cells])
-    return Table(headers, rows)
+def _attacks(protocol: Mapping[str, Any]) -> Table:
+    chance, rows = protocol["chance"], protocol["rows"]
+    always = decimal(chance["f1"])
+    own = _beyond_raw(rows)
+    return tabulate(
+        rows,
+        [
+            Column("Method", _name),
+            _figure("AUROC (chance 0.500)", "auroc", 1, 3),
+            _figure(f"F1 at 0.5 (always yes {always})", "f1", 1, 3),
+            _figure(f"F1 tuned (always yes {always})", "f1_tuned", 1, 3),
+            _figure("cMAP of reconstructed, %", "reconstruction_cmap", of=own),
+            _figure("cMAP white box, %", "white_box_cmap", of=own),
+            Column("Strongest attack", _strongest, any(row["worst_attacks"] for row in own)),
+        ],
+    )
+
+
+def _found_again(protocol: Mapping[str, Any]) -> Table:
+    """Frames and people; without columns where neither was tried."""
+    chance, rows = protocol["chance"], protocol["rows"]
+    own = _beyond_raw(rows)
+    return tabulate(
+        rows,
+        [
+            Column("Method", _name),
+            _figure("PSNR of reconstructed, dB", "reconstruction_psnr", 1, of=own),
+            _figure("SSIM of reconstructed", "reconstruction_ssim", 1, 3, of=own),
+            _figure(f"Rank-1, % (chance {_level(chance['rank1'])})", "rank1", of=rows),
+            _figure(f"mAP, % (chance {_level(chance['map'])})", "map", of=rows),
+        ],
+    )
+
+
+def _frames(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What was changed; without columns where it was not measured."""
+    return tabulate(
+        rows,
+        [
+            Column("Method", _name),
+            _figure("Distance on test clips", "test_distance", 1, 3, of=rows),
+            Column("PSNR, dB", _psnr, _measured(rows, "psnr")),
+            _figure("SSIM", "ssim", 1, 3, of=rows),
+            _figure("Flicker (raw 1)", "flicker_ratio", 1, 2, of=rows),
+        ],
+    )
+
+
+def _cost(rows: Sequence[Mapping[str, Any]]) -> Table:
+    timed = {text for row in rows for text in row["timed"]}
+    time = f"ms a frame ({next(iter(timed))})" if len(timed) == 1 else "ms a frame"
+    return tabulate(
+        rows,
+        [
+            Column("Method", _name),
+            _figure("Penalty active, %", "active"),
+            _figure(_distance(rows), "distance", 1, 3),
+            _figure(time, "ms_per_frame", 1, 2, of=rows),
+            Column("GFLOPs a frame", _gflops, _measured(rows, "gflops")),
+            Column("Parameters", _parameters, _measured(rows, "parameters")),
+            Column("Training of f_A", _seconds),
+        ],
+    )
+
+
+def _figure(
+    header: str,
+    name: str,
+    scale: float = 100,
+    digits: int = 1,
+    of: Sequence[Mapping[str, Any]] | None = None,
+) -> Column:
+    """A figure's column; given `of`, it is there where one of these rows has the figure."""
+    there = of is None or _measured(of, name)
+    return Column(header, lambda row: _cell(row, name, scale, digits), there)
+
+
+def _measured(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(row["figures"][name] for row in rows)
+
+
+def _beyond_raw(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["method"] != "raw"]
+
+
+def _strongest(row: Mapping[str, Any]) -> str:
+    """The kind of the strongest attack, with how many seeds where they differ."""
+    kinds = Counter(row["worst_attacks"].values())
+    if len(kinds) == 1:
+        return attack_name(next(iter(kinds)))
+    named = (f"{attack_name(kind)} ({number})" for kind, number in kinds.most_common())
+    return ", ".join(named) or MISSING
+
+
+def _psnr(row: Mapping[str, Any]) -> str:
+    return "identical" if row["identical"] else _cell(row, "psnr", 1, 1)
+
+
+def _parameters(row: Mapping[str, Any]) -> str:
+    """All seeds of a row have the same networks, so there is nothing to have an interval."""
+    found = row["figures"]["parameters"]
+    return count(found["mean"] if found else None)
+
+
+def _gflops(row: Mapping[str, Any]) -> str:
+    found = row["figures"]["gflops"]
+    return decimal(found["mean"] if found else None, 2)
+
+
+def _seconds(row: Mapping[str, Any]) -> str:
+    seconds = row["figures"]["seconds"]
+    return MISSING if seconds is None else duration(seconds["mean"])
 
 
 def _attributes(protocol: Mapping[str, Any]) -> Table:
@@ -124,7 +232,7 @@ def _published(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> T
 def _cell(row: Mapping[str, Any], name: str, scale: float = 100, digits: int = 1) -> str:
     """A figure of a row; raw beside itself is 0, 100 % or 1 by definition, without an interval."""
     figure = row["figures"][name]
-    if figure and row["method"] == "raw" and name in ("drop", "cmap_drop", "kept", "leakage"):
+    if figure and row["method"] == "raw" and name in _OF_RAW:
         figure = {**figure, "high": None}
     return shown(figure, scale, digits, len(row["seeds"]))
 
@@ -138,7 +246,7 @@ def _distance(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _name(row: Mapping[str, Any]) -> str:
     """Breaks between "mode = hinge" and "B = 0.3", not within them."""
-    return row["name"].replace(" = ", f"{_SPACE}={_SPACE}")
+    return row["name"].replace(" = ", f"{SPACE}={SPACE}")
 
 
 def _level(share: float | None) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anon_jax.report.words import MISSING, decimal, epoch_choice, percent, short
+from anon_jax.report.formats import MISSING, decimal, percent, short
+from anon_jax.report.words import epoch_choice
 
-_MEASURED = {"action": "Top-1", "privacy": "cMAP"}
-_DERIVED = {"action": "drop and share kept", "privacy": "normalised leakage"}
-
+# The leakage that places the rows, by the name of its figure.
+LEAKAGES = {"leakage": "direct attack", "worst_leakage": "worst case"}
 # How the tables are to be read, once for the page.
 NOTES = (
     'Figures are means over seeds, "\u00b1" half of the 95 % interval of Student\'s t; a figure '
@@ -16,6 +16,13 @@ NOTES = (
     "Drop and share kept are against raw of the same seed and protocol, so against the method's "
     "own backbone. Normalised leakage is (cMAP - chance) / (raw cMAP - chance): 0 at chance, 1 as "
     'much as raw. "F1 tuned" takes its thresholds from the validation split.',
+    "Direct attackers learn from anonymized images, those of the reconstruction from what a "
+    "decoder draws of them, and the white box knows f_A's weights. The worst case is the largest "
+    "cMAP of all of them, put between the same chance and the same raw cMAP. Rank-1 and mAP are of "
+    "finding people again who were never seen in training. Lower hides more, PSNR and SSIM of the "
+    "reconstruction among them.",
+    "The distance on test clips is the RMS from the raw ones, pixels in [0, 1]; PSNR and SSIM are "
+    "of the anonymized frames. A flicker of 1 is no more than in the raw clips.",
     "Penalty active is the share of the last tenth of the minimax steps in which the distance "
     "exceeded B; training is the time of f_A's phases in the run itself, without a pre-training "
     "taken over from another run. A dash stands for what was not measured or is not defined.",
@@ -24,10 +31,15 @@ TRADEOFF_NOTE = (
     "Up and left is better: the action kept, the attributes hidden. Bars are 95 % intervals; a "
     "line joins the budgets of a method; the stepped line is the Pareto front of the means."
 )
+TRADEOFF_LEAKAGE = {
+    "leakage": "The leakage is that of the strongest direct attacker.",
+    "worst_leakage": "The leakage is the worst case: that of the strongest of all attackers.",
+}
 HYPERVOLUME_NOTE = (
     "Share of the unit square that the budgets of a method dominate, with the privacy "
-    "1 - normalised leakage and the utility (Top-1 - chance) / (raw Top-1 - chance), cut to "
-    "[0, 1], a seed at a time. More budgets can only enlarge it: compare like with like."
+    "1 - normalised leakage (that of the chart) and the utility (Top-1 - chance) / (raw Top-1 - "
+    "chance), cut to [0, 1], a seed at a time. More budgets can only enlarge it: compare like with "
+    "like."
 )
 PUBLISHED_NOTE = (
     "Published figures (arXiv 2504.14301) are from another machine and from other backbones than "
@@ -59,13 +71,14 @@ def summary(report: Mapping[str, Any]) -> str:
     return " ".join(filter(None, sentences))
 
 
-def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Which rows are not dominated; empty where none can be placed."""
+def verdict(rows: Sequence[Mapping[str, Any]], leakage: str) -> str:
+    """Which rows are not dominated by Top-1 and `leakage`; empty where none can be placed."""
     names = [row["name"] for row in rows if row["front"]]
     if not names:
         return ""
+    which = "less leakage" if leakage == "leakage" else "less leakage in the worst case"
     return (
-        "By the means, no other row has both more of the action and less leakage than: "
+        f"By the means, no other row has both more of the action and {which} than: "
         f"{'; '.join(names)}."
     )
 
@@ -87,9 +100,8 @@ def describe(fields: Mapping[str, Any]) -> str:
         f"{short(fields.get('data.frame_stride'))}, {side} x {side} pixels. Each method has "
         f"its own attackers, trained anew: {short(fields.get('networks.action'))} for "
         f"{short(fields.get('evaluate_action.epochs'))} epochs on the action, "
-        f"{short(fields.get('networks.privacy'))} for "
-        f"{short(fields.get('evaluate_privacy.epochs'))} epochs on the attributes."
-        f"{_splits(fields)}"
+        f"{_attackers(fields)} for {short(fields.get('evaluate_privacy.epochs'))} epochs on the "
+        f"attributes.{_reconstruction(fields)}{_splits(fields)}"
     )
 
 
@@ -102,23 +114,6 @@ def difference(protocol: Mapping[str, Any]) -> str:
         for item in protocol["differs"]
     )
     return f"These figures do not compare with those of protocol 1: {fields}."
-
-
-def notes(protocol: Mapping[str, Any]) -> list[str]:
-    """What is particular to the runs of a protocol."""
-    rows = protocol["rows"]
-    found = [_missing_raw(item) for item in protocol["missing_raw"]]
-    found += _not_defined(rows, protocol["missing_raw"])
-    for row in rows:
-        if row["frames_with_boxes"] is not None:
-            found.append(
-                f"{row['name']}: somebody was detected in {percent(row['frames_with_boxes'])} of "
-                "the frames; the others passed unchanged."
-            )
-    single = [row["name"] for row in rows if len(row["seeds"]) == 1]
-    if single:
-        found.append(f"One seed alone, so no interval: {'; '.join(single)}.")
-    return found
 
 
 def published_note(table: Mapping[str, Any]) -> str:
@@ -143,37 +138,32 @@ def published_note(table: Mapping[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _missing_raw(item: Mapping[str, Any]) -> str:
-    seed, kinds = item["seed"], item["measurements"]
+def _attackers(fields: Mapping[str, Any]) -> str:
+    """The networks that read the attributes: "a and b with 2 seeds each and ..."."""
+    names = " and ".join(map(short, fields["evaluate_privacy.networks"]))
+    seeds = fields["evaluate_privacy.seeds"]
+    text = names if seeds == 1 else f"{names} with {seeds} seeds each"
+    pretrained = fields["evaluate_privacy.init_from"]
+    several = seeds != 1 or pretrained or len(fields["evaluate_privacy.networks"]) > 1
+    text += " and one that starts from a pre-trained network" if pretrained else ""
+    return f"{text} (the strongest counts)" if several else text
+
+
+def _reconstruction(fields: Mapping[str, Any]) -> str:
+    decoder = fields.get("reconstruction: decoder")
+    if not decoder:
+        return ""
+    steps = fields.get("evaluate_reconstruction.inversion_steps")
+    white_box = f", and {short(steps)} steps of white-box inversion" if steps else ""
     return (
-        f"Raw was not measured with seed {seed} under this protocol "
-        f"({', '.join(_MEASURED[kind] for kind in kinds)}). Missing for "
-        f"{', '.join(item['folders'])}: {', '.join(_DERIVED[kind] for kind in kinds)}, and the "
-        "place on the chart. Run raw with the same config, python -m anon_jax.main "
-        f"--config=CONFIG --config.method=raw --config.seed={seed} --workdir=DIR, and compare "
-        "again with DIR among the folders."
+        f" Reconstruction: {short(decoder)} for "
+        f"{short(fields.get('evaluate_reconstruction.epochs'))} epochs{white_box}."
     )
-
-
-def _not_defined(rows: Sequence[Mapping[str, Any]], missing: Sequence[Any]) -> list[str]:
-    """The rows whose leakage some seeds lack although raw was measured: it was not above chance."""
-    without_raw = {str(item["seed"]) for item in missing if "privacy" in item["measurements"]}
-    found = []
-    for row in rows:
-        cmap, leakage = row["figures"]["cmap"], row["figures"]["leakage"]
-        seeds = set(cmap["values"]) if cmap else set()
-        lacking = sorted(seeds - set(leakage["values"] if leakage else ()) - without_raw)
-        if lacking:
-            found.append(
-                f"{row['name']}: normalised leakage is not defined with seed "
-                f"{', '.join(lacking)}, as the raw classifier was not above chance."
-            )
-    return found
 
 
 def _splits(fields: Mapping[str, Any]) -> str:
     """Which split the figures are of; says so where the same records chose the epoch."""
-    found = {str(fields.get(f"{kind}: split")) for kind in _MEASURED} - {"None"}
+    found = {str(fields.get(f"{kind}: split")) for kind in ("action", "privacy")} - {"None"}
     return "".join(
         f" Figures of the {split} split: {epoch_choice(split)}" for split in sorted(found)
     )

@@ -1,6 +1,5 @@
 """The numbers of a report, from results.json: what is missing is None, nothing is formatted."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,8 @@ import numpy as np
 
 from anon_jax.methods import METHODS
 from anon_jax.report import words
+from anon_jax.report.measured import further, interval
+from anon_jax.report.tree import at, number
 
 _ACTION = ("top1", "chance", "majority", "num_videos", "steps", "best_step")
 _PRIVACY = (
@@ -57,19 +58,6 @@ def build(
     return {"summary": words.summary(report), **report}
 
 
-def at(tree: Any, *path: str) -> Any:
-    """The value at a path of nested dicts, or None where the path ends early."""
-    for name in path:
-        tree = tree.get(name) if isinstance(tree, Mapping) else None
-    return tree
-
-
-def number(value: Any) -> float | None:
-    """The value if it is a finite number, else None: NaN stands for "not defined" here."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
-
-
 def _row(name: str, found: Any, raw: Any) -> dict[str, Any]:
     """A method's measurements, each beside its drop against the run's own raw backbone."""
     action = {key: number(at(found, "action", key)) for key in _ACTION}
@@ -82,13 +70,16 @@ def _row(name: str, found: Any, raw: Any) -> dict[str, Any]:
             **action,
             "drop": None if top1 is None or raw_top1 is None else raw_top1 - top1,
             "kept": None if top1 is None or not raw_top1 else top1 / raw_top1,
+            "interval": interval(at(found, "action", "top1_interval")),
             "split": at(found, "action", "split"),
         },
         "privacy": {
             **privacy,
             "drop": None if cmap is None or raw_cmap is None else raw_cmap - cmap,
+            "interval": interval(at(found, "privacy", "cmap_interval")),
             "split": at(found, "privacy", "split"),
         },
+        **further(found),
     }
 
 
@@ -141,6 +132,7 @@ def _minimax(
         "reduction": penalty.get("reduction"),
         "space": penalty.get("space"),
         "multiplier_max": number(penalty.get("multiplier_max")),
+        "constant": bool(at(config, "compat", "constant_penalty")),
         "weights": {
             name: number(at(config, "minimax", "weights", name))
             for name in ("action", "privacy", "penalty")

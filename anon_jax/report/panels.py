@@ -12,6 +12,8 @@ class Panel:
       metrics: name in the metrics files -> label of its line ("" where it is the only one).
       reference: (name of a level, label) of a horizontal line.
       share: whether the values are shares, drawn on an axis from 0 to 100 %.
+      beside: only of the files that have this metric too: a phase may train networks of two kinds,
+        with scores of one name.
     """
 
     title: str
@@ -19,13 +21,19 @@ class Panel:
     metrics: Mapping[str, str]
     reference: tuple[str, str] | None = None
     share: bool = False
+    beside: str = ""
 
 
 _TOP1_CHANCE = ("top1", "chance")
 
 
-def make_panels(distance_unit: str) -> dict[str, tuple[Panel, ...]]:
-    """The charts of each phase in the order of a run; one whose metrics are absent is not drawn."""
+def make_panels(distance_unit: str, privacy_unit: str) -> dict[str, tuple[Panel, ...]]:
+    """The charts of each phase in the order of a run; one whose metrics are absent is not drawn.
+
+    Args:
+      distance_unit: of "penalty/distance", which depends on the penalty's space.
+      privacy_unit: of the privacy loss in the minimax training, which depends on the method.
+    """
     return {
         "reconstruct": (
             Panel(
@@ -51,7 +59,7 @@ def make_panels(distance_unit: str) -> dict[str, tuple[Panel, ...]]:
             ),
             Panel(
                 "Privacy loss",
-                "NT-Xent (nats)",
+                privacy_unit,
                 {"anonymizer/privacy_loss": "step 1 (f_A)", "privacy/loss": "step 2 (f_B)"},
                 ("minimax/nt_xent", "chance"),
             ),
@@ -91,5 +99,36 @@ def make_panels(distance_unit: str) -> dict[str, tuple[Panel, ...]]:
         "evaluate_privacy": (
             Panel("Training loss", "binary cross entropy (nats)", {"privacy/loss": ""}),
             Panel("cMAP on the validation split", "cMAP (%)", {"validation/score": ""}, share=True),
+        ),
+        "evaluate_reconstruction": (
+            Panel("Loss of the decoder", "mean |x - drawn|, x in [0, 1]", {"decoder/loss": ""}),
+            Panel(
+                "PSNR on the validation split",
+                "PSNR (dB)",
+                {"validation/score": ""},
+                beside="decoder/loss",
+            ),
+            Panel(
+                "Training loss of the attackers",
+                "binary cross entropy (nats)",
+                {"privacy/loss": ""},
+            ),
+            Panel(
+                "cMAP of the attackers on the validation split",
+                "cMAP (%)",
+                {"validation/score": ""},
+                share=True,
+                beside="privacy/loss",
+            ),
+        ),
+        "evaluate_identity": (
+            Panel("Training loss", "cross entropy (nats)", {"privacy/loss": ""}),
+            Panel(
+                "People told apart in the training batches",
+                "Top-1 (%)",
+                {"privacy/top1": ""},
+                share=True,
+            ),
+            Panel("mAP on the validation split", "mAP (%)", {"validation/score": ""}, share=True),
         ),
     }

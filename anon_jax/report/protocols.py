@@ -7,12 +7,12 @@ config describes the method, as far as the method uses it.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anon_jax.methods import METHODS
-from anon_jax.report.content import at
 from anon_jax.report.runs import Run
+from anon_jax.report.tree import at
 from anon_jax.settings import flatten
 
 Fields = dict[str, Any]
@@ -37,6 +37,26 @@ _ATTACKERS = (
     *("data.", "evaluate_action.", "evaluate_privacy.", "dtype"),
     *("networks.action", "networks.privacy", "networks.motion_input", "networks.dropout"),
 )
+# Measurements that not every run has -> the phase that makes them, and what tells the attackers
+# and the test records of two of them apart.
+_FURTHER = {
+    "reconstruction": ("evaluate_reconstruction.", ("decoder", "split")),
+    "identity": (
+        "evaluate_identity.",
+        ("split", "num_queries", "num_people", "chance_rank1", "chance_map"),
+    ),
+    "frames": ("evaluate_frames.", ("split", "videos")),
+}
+_FURTHER_PHASES = tuple(phase for phase, _ in _FURTHER.values())
+# What a run did whose config is older than the field.
+_BEFORE = {
+    "evaluate_privacy.networks": [],
+    "evaluate_privacy.seeds": 1,
+    "evaluate_privacy.init_from": "",
+    "compat.scrambled_frames": False,
+    "compat.constant_penalty": False,
+}
+_INIT_FROM = "evaluate_privacy.init_from"
 # Of the test records: they tell two versions of a dataset of one name apart.
 _RECORDS = {
     "action": ("split", "num_videos", "chance"),
@@ -46,7 +66,7 @@ _RECORDS = {
 
 def protocol_of(run: Run) -> Fields:
     """What decides whether figures of two runs are comparable: field -> value; datasets first."""
-    config = flatten(run.config)
+    config = _config(run)
     fields = _dataset_names(run)
     known = set(_NEUTRAL) | set(_DATASETS.values())
     fields |= {
@@ -54,24 +74,48 @@ def protocol_of(run: Run) -> Fields:
         for field in sorted(set(config) - known)
         if field.startswith(_ATTACKERS)
     }
-    for measurement, names in _RECORDS.items():
-        found = [at(method, measurement) for method in run.measured.values()]
-        first = next(filter(None, found), None)
-        fields |= {f"{measurement}: {name}": _rounded(at(first, name)) for name in names}
-    return fields
+    fields["evaluate_privacy.networks"] = _networks(config, "evaluate_privacy.networks")
+    # Each seed may have a folder of its own; what counts is whether there is such an attacker.
+    fields[_INIT_FROM] = "a pre-trained network" if init_from(run) else ""
+    return fields | _facts(run, _RECORDS)
+
+
+def further_of(run: Run) -> dict[str, Fields]:
+    """{measurement: what its figures depend on}, of those that the run has made."""
+    config = _config(run)
+    found = {}
+    for measurement, (phase, names) in _FURTHER.items():
+        if any(at(method, measurement) for method in run.measured.values()):
+            fields = {name: value for name, value in config.items() if name.startswith(phase)}
+            # The network that "" stands for is among the facts.
+            fields.pop("evaluate_reconstruction.network", None)
+            networks = "evaluate_reconstruction.networks"
+            if networks in fields:
+                fields[networks] = _networks(config, networks)
+            found[measurement] = fields | _facts(run, {measurement: names})
+    return found
+
+
+def init_from(run: Run) -> str:
+    """The folder that the pre-trained attacker starts from; "" = there is none."""
+    return str(_config(run)[_INIT_FROM] or "")
 
 
 def variant_of(run: Run, method: str) -> Fields:
     """The fields of the config that the method's figures depend on, beyond the protocol."""
-    config = flatten(run.config)
+    config = _config(run)
     row = METHODS.get(method)  # None: of another version; all that it may depend on counts
-    unused = [*_NEUTRAL, *_DATASETS.values(), *_ATTACKERS]
+    unused = [*_NEUTRAL, *_DATASETS.values(), *_ATTACKERS, *_FURTHER_PHASES]
     if row is None or row.learned:
         unused.append("obfuscation.")
     if row and not row.penalty:
-        unused += ["minimax.penalty.", "minimax.weights.penalty"]
+        unused += ["minimax.penalty.", "minimax.weights.penalty", "compat.constant_penalty"]
+    if row and row.supervised:
+        unused += ["pretrain_privacy.", "minimax.temperature", "minimax.privacy_loss_ceiling"]
+    if row and not row.supervised:
+        unused.append("minimax.supervised.")
     if row and not row.learned:
-        unused += ["networks.", "reconstruct.", "pretrain_privacy.", "minimax."]
+        unused += ["networks.", "reconstruct.", "pretrain_privacy.", "minimax.", "compat."]
     if row and not row.learned and not row.obfuscation:
         unused.append("obfuscation.")
     return {
@@ -82,12 +126,37 @@ def variant_of(run: Run, method: str) -> Fields:
 
 
 def group(runs: Sequence[Run]) -> list[tuple[Fields, list[Run]]]:
-    """Runs of one protocol together, in the order given."""
-    groups: dict[str, tuple[Fields, list[Run]]] = {}
+    """Runs of one protocol together, in the order given.
+
+    A measurement that not every run has sets runs apart where two of them made it differently. A
+    run that has not made it, as raw has no reconstruction, then stands beside each of them.
+    """
+    alike: dict[str, list[Run]] = {}
     for run in runs:
-        fields = protocol_of(run)
-        groups.setdefault(key(fields), (fields, []))[1].append(run)
-    return list(groups.values())
+        alike.setdefault(key(protocol_of(run)), []).append(run)
+    return [part for members in alike.values() for part in _parts(members)]
+
+
+def _parts(runs: Sequence[Run]) -> list[tuple[Fields, list[Run]]]:
+    """The runs of one protocol, less those whose further measurements differ."""
+    found = [further_of(run) for run in runs]
+    disputed = [
+        name for name in _FURTHER if len({key(each[name]) for each in found if name in each}) > 1
+    ]
+    places = [
+        frozenset((name, key(each[name])) for name in disputed if name in each) for each in found
+    ]
+    parts = []
+    for place in dict.fromkeys(places):
+        if any(place < other for other in places):
+            continue
+        members = [index for index, other in enumerate(places) if other <= place]
+        fields = protocol_of(runs[members[0]])
+        for index in members:
+            for further in found[index].values():
+                fields |= further
+        parts.append((fields, [runs[index] for index in members]))
+    return parts
 
 
 def key(fields: Fields) -> str:
@@ -99,6 +168,25 @@ def differing(variants: Sequence[Fields]) -> list[str]:
     """The fields that do not have the same value everywhere."""
     names = dict.fromkeys(field for fields in variants for field in fields)
     return [name for name in names if len({key({name: f.get(name, ABSENT)}) for f in variants}) > 1]
+
+
+def _config(run: Run) -> Fields:
+    return {**_BEFORE, **flatten(run.config)}
+
+
+def _facts(run: Run, records: Mapping[str, Sequence[str]]) -> Fields:
+    """What results say about the records of measurements, from the first method that has them."""
+    fields: Fields = {}
+    for measurement, names in records.items():
+        found = [at(method, measurement) for method in run.measured.values()]
+        first = next(filter(None, found), None)
+        fields |= {f"{measurement}: {name}": _rounded(at(first, name)) for name in names}
+    return fields
+
+
+def _networks(config: Fields, field: str) -> list[Any]:
+    """The attackers' networks; an empty list stands for `networks.privacy`."""
+    return list(config[field] or [config.get("networks.privacy")])
 
 
 def _dataset_names(run: Run) -> Fields:

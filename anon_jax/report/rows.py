@@ -6,9 +6,9 @@ from typing import Any
 
 from anon_jax.methods import METHODS
 from anon_jax.report.cells import Cell, figures
-from anon_jax.report.content import at, number
+from anon_jax.report.formats import short
 from anon_jax.report.protocols import ABSENT, BUDGET, differing, key
-from anon_jax.report.words import short
+from anon_jax.report.tree import at, number
 from anon_jax.statistics import hypervolume, over_seeds, pareto_front
 
 Row = dict[str, Any]
@@ -19,6 +19,8 @@ _PENALTY = "minimax.penalty."
 def make_rows(cells: Sequence[Cell]) -> list[Row]:
     """One row for each method and config, raw first, budgets rising; shares in [0, 1].
 
+    The front is that of the leakage that `yardstick` names.
+
     A figure is {"mean", "low", "high", "values": {seed: value}}, or None where no seed has it;
     the limits are None with one seed.
     """
@@ -27,7 +29,7 @@ def make_rows(cells: Sequence[Cell]) -> list[Row]:
         grouped.setdefault((cell.method, key(cell.variant)), []).append(cell)
     rows = [_row(found, _series(found[0], cells)) for found in grouped.values()]
     rows.sort(key=_place)
-    for index in front(rows):
+    for index in front(rows, yardstick(rows)):
         rows[index]["front"] = True
     return rows
 
@@ -42,18 +44,32 @@ def interval(values: Mapping[int, float | None]) -> dict[str, Any] | None:
     return {"mean": found.value, "low": low, "high": high, "values": known}
 
 
-def front(rows: Sequence[Row]) -> list[int]:
+def yardstick(rows: Sequence[Row]) -> str:
+    """The leakage that places the rows: the worst case where all of them have it, else "leakage".
+
+    Rows whose direct leakage is not known cannot be placed, and do not count.
+    """
+    placed = [row["figures"] for row in rows if row["figures"]["leakage"]]
+    attacked = any(row["figures"]["worst_leakage"] for row in rows if row["method"] != "raw")
+    complete = all(
+        set(at(figures, "worst_leakage", "values") or ()) == set(figures["leakage"]["values"])
+        for figures in placed
+    )
+    return "worst_leakage" if attacked and complete else "leakage"
+
+
+def front(rows: Sequence[Row], leakage: str) -> list[int]:
     """Indices of the rows, raw aside, that no other one reaches in both means."""
     placed = [
         index
         for index, row in enumerate(rows)
-        if row["method"] != "raw" and row["figures"]["leakage"] and row["figures"]["top1"]
+        if row["method"] != "raw" and row["figures"][leakage] and row["figures"]["top1"]
     ]
-    means = [{n: rows[i]["figures"][n]["mean"] for n in ("leakage", "top1")} for i in placed]
-    return [placed[i] for i in pareto_front([(1 - m["leakage"], m["top1"]) for m in means])]
+    means = [[rows[i]["figures"][name]["mean"] for name in (leakage, "top1")] for i in placed]
+    return [placed[i] for i in pareto_front([(1 - leaks, top1) for leaks, top1 in means])]
 
 
-def hypervolumes(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def hypervolumes(rows: Sequence[Row], leakage: str) -> list[dict[str, Any]]:
     """The area that the budgets of a method dominate, by seed, then over the seeds.
 
     A seed counts where all budgets of the method have been measured with it.
@@ -66,22 +82,22 @@ def hypervolumes(rows: Sequence[Row]) -> list[dict[str, Any]]:
         {
             "series": name,
             "budgets": [row["budget"] for row in members if row["budget"] is not None],
-            "volume": interval(_areas(members)),
+            "volume": interval(_areas(members, leakage)),
         }
         for name, members in series.items()
     ]
 
 
-def _areas(rows: Sequence[Row]) -> dict[int, float | None]:
+def _areas(rows: Sequence[Row], leakage: str) -> dict[int, float | None]:
     seeds = set.intersection(*(set(row["seeds"]) for row in rows))
     areas: dict[int, float | None] = {}
     for seed in seeds:
         pairs = [
-            [at(row["figures"], name, "values", str(seed)) for name in ("leakage", "utility")]
+            [at(row["figures"], name, "values", str(seed)) for name in (leakage, "utility")]
             for row in rows
         ]
         if all(None not in pair for pair in pairs):
-            areas[seed] = hypervolume([(1 - leakage, utility) for leakage, utility in pairs])
+            areas[seed] = hypervolume([(1 - leaks, utility) for leaks, utility in pairs])
     return areas
 
 
@@ -103,6 +119,9 @@ def _row(cells: Sequence[Cell], series: str) -> Row:
         "attributes": _attributes(cells),
         "space": at(cells[0].run.config, "minimax", "penalty", "space"),
         "frames_with_boxes": _frames_with_boxes(cells),
+        "worst_attacks": _worst_attacks(cells),
+        "identical": all(number(at(c.found, "frames", "distance")) == 0 for c in cells),
+        "timed": sorted({text for cell in cells if (text := _timed(cell))}),
     }
 
 
@@ -133,6 +152,21 @@ def _frames_with_boxes(cells: Sequence[Cell]) -> float | None:
     shares = [number(at(cell.found, "action", "frames_with_boxes")) for cell in cells]
     known = [share for share in shares if share is not None]
     return min(known) if known else None
+
+
+def _worst_attacks(cells: Sequence[Cell]) -> dict[str, str]:
+    """{seed: the kind of attack that reads most}, of the cells that more than direct ones faced."""
+    return {
+        str(cell.seed): str(at(cell.found, "worst_case", "attack"))
+        for cell in sorted(cells, key=lambda cell: cell.seed)
+        if at(cell.found, "reconstruction") and at(cell.found, "worst_case")
+    }
+
+
+def _timed(cell: Cell) -> str:
+    """On what a frame's time was measured; empty where it was not."""
+    cost = at(cell.found, "frames", "cost")
+    return short(at(cost, "backend")) if cost and cell.method != "raw" else ""
 
 
 def _place(row: Row) -> tuple[Any, ...]:

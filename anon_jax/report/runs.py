@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anon_jax.errors import WorkdirError
-from anon_jax.report.content import at, number
+from anon_jax.report.tree import at, number
 
 
 @dataclasses.dataclass(frozen=True)

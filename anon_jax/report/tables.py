@@ -1,27 +1,19 @@
 """The tables of a report: its numbers as text, for the HTML and the Markdown page alike."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from anon_jax.report.words import (
-    DATASETS,
-    DISTANCE_UNITS,
-    MISSING,
+from anon_jax.report import attack_tables
+from anon_jax.report.formats import (
     decimal,
     duration,
+    limits,
     percent,
     points,
     short,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Headers and rows of as many cells; the first cell names the row."""
-
-    headers: list[str]
-    rows: list[list[str]]
+from anon_jax.report.table import Table
+from anon_jax.report.words import DATASETS, DISTANCE_UNITS
 
 
 def build(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,6 +23,7 @@ def build(report: Mapping[str, Any]) -> dict[str, Any]:
         "action": _action(report["methods"]),
         "privacy": _privacy(report["methods"]),
         "attributes": _attributes(report["attributes"]),
+        **attack_tables.build(report["methods"]),
         "minimax": _minimax(report["minimax"]),
         "settings": _settings(report["settings"]),
         "seconds": _seconds(report["settings"]["seconds"]),
@@ -56,12 +49,22 @@ def _key_figures(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if own is not raw:
         leakage = decimal(privacy["normalised_leakage"], 2)
         figures.append(("Normalised leakage", leakage, "0 chance, 1 as much as raw"))
+        figures += _worst_case(own["worst_case"])
     if report["minimax"]:
         minimax = report["minimax"]
         limit = f"B = {short(minimax['budget'])}" if minimax["has_penalty"] else "no penalty"
         note = f"{limit}, exceeded in {percent(minimax['active'], 0)} of the last steps"
         figures.append(("Distance from raw", decimal(minimax["distance"]), note))
     return figures
+
+
+def _worst_case(worst: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Where another attack reads more than the direct one."""
+    if worst is None or worst["attack"] == "direct":
+        return []
+    leakage = decimal(worst["normalised_leakage"], 2)
+    note = f"cMAP {percent(worst['cmap'])}, {attack_tables.attack_name(worst['attack'])}"
+    return [("Leakage, worst case", leakage, note)]
 
 
 def _beside(raw: Mapping[str, Any], own: Mapping[str, Any], score: str, chance: str) -> str:
@@ -77,7 +80,7 @@ def _action(methods: list[dict[str, Any]]) -> Table:
         cells = [percent(action["top1"]), points(action["drop"])]
         cells += [percent(action[key]) for key in ("kept", "chance", "majority")]
         rows.append([row["method"], *cells, *_origin(action)])
-    return Table([*headers, *_ORIGIN], rows)
+    return _with_intervals(Table([*headers, *_ORIGIN], rows), methods, "action")
 
 
 def _privacy(methods: list[dict[str, Any]]) -> Table:
@@ -91,15 +94,28 @@ def _privacy(methods: list[dict[str, Any]]) -> Table:
         scores = ("auroc", "f1", "f1_tuned", "f1_published", "always_yes_f1")
         cells += [decimal(privacy[key]) for key in scores]
         rows.append([row["method"], *cells, *_origin(privacy)])
-    return Table([*headers, *_ORIGIN], rows)
+    return _with_intervals(Table([*headers, *_ORIGIN], rows), methods, "privacy")
+
+
+def _with_intervals(table: Table, methods: list[dict[str, Any]], measurement: str) -> Table:
+    """Beside the score that they belong to, where the run has any."""
+    intervals = [row[measurement]["interval"] for row in methods]
+    if not any(intervals):
+        return table
+    return Table(
+        [*table.headers[:2], "95 % interval", *table.headers[2:]],
+        [
+            [*cells[:2], limits(interval), *cells[2:]]
+            for cells, interval in zip(table.rows, intervals, strict=True)
+        ],
+    )
 
 
 _ORIGIN = ["Split", "Best step"]
 
 
 def _origin(measured: Mapping[str, Any]) -> list[str]:
-    best, steps = measured["best_step"], measured["steps"]
-    chosen = MISSING if best is None else f"{short(best)} of {short(steps)}"
+    chosen = attack_tables.chosen(measured["best_step"], measured["steps"])
     return [short(measured["split"]), chosen]
 
 

@@ -1,14 +1,17 @@
-"""The sentences of a report, made from its numbers, and how numbers are written in it."""
+"""The sentences of a report, made from its numbers."""
 
 from collections.abc import Mapping
 from typing import Any
 
-MISSING = "\u2014"  # an em dash: not measured, or not defined
-_SPACE = "\u00a0"  # keeps a number and its unit on one line
+from anon_jax.report.attack_words import worst_case
+from anon_jax.report.formats import decimal, percent, short
+
 DISTANCE_UNITS = {
     "pixel": "RMS of pixels in [0, 1]",
     "action_feature": "distance of f_T's features",
 }
+# Of the privacy loss, by whether the method's f_B learns from labels.
+PRIVACY_UNITS = {False: "NT-Xent (nats)", True: "of the attributes' classifiers (nats)"}
 # The datasets of a run by their role in results.json.
 DATASETS = {
     "videos": "Training videos",
@@ -32,38 +35,6 @@ NOTES = (
 )
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """0.8 -> "80.0 %"."""
-    return MISSING if share is None else f"{100 * share:.{digits}f}{_SPACE}%"
-
-
-def points(share: float | None) -> str:
-    """A difference of two shares, 0.051 -> "5.1 points"."""
-    return MISSING if share is None else f"{100 * share:.1f}{_SPACE}points"
-
-
-def decimal(value: float | None, digits: int = 3) -> str:
-    """0.8 -> "0.800"."""
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
-def short(value: Any) -> str:
-    """A setting as it was given: 0.3 -> "0.3", 1.0 -> "1"."""
-    if value is None:
-        return MISSING
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def duration(seconds: float) -> str:
-    """3725 -> "1 h 02 min"; below an hour "3 min 05 s", below a minute "5.0 s"."""
-    if seconds < 60:
-        return f"{seconds:.1f}{_SPACE}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}{_SPACE}min {rest:02d}{_SPACE}s"
-    return f"{minutes // 60}{_SPACE}h {minutes % 60:02d}{_SPACE}min"
-
-
 def summary(report: Mapping[str, Any]) -> str:
     """One paragraph in plain words: the method, what is kept, what leaks, and on which records."""
     rows = {row["method"]: row for row in report["methods"]}
@@ -73,6 +44,7 @@ def summary(report: Mapping[str, Any]) -> str:
         return f"{sentences[0]} It was not evaluated."
     sentences.append(_action(own["action"], raw and raw["action"], own is raw))
     sentences.append(_privacy(own["privacy"], raw and raw["privacy"], own is raw))
+    sentences += worst_case(own)
     sentences += _splits(own, report["privacy_source"] == "videos")
     return " ".join(sentences)
 
@@ -84,6 +56,11 @@ def penalty_verdict(facts: Mapping[str, Any]) -> str:
         return "This method has no penalty: the distance was measured, and changed nothing."
     if facts["weights"]["penalty"] == 0:
         return "The penalty's weight was 0: the distance was measured, and changed nothing."
+    if facts["constant"]:
+        return (
+            "The penalty was added as a number without a gradient (compat.constant_penalty), as "
+            "the published code does: B changed nothing."
+        )
     if facts["mode"] == "lagrangian":
         return _lagrangian_verdict(facts, budget)
     over_all = facts["active_all_steps"]

@@ -1,0 +1,199 @@
+"""An attack on the private attributes: a classifier learns them from what a method lets through."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from anon_jax import metrics
+from anon_jax.evaluation import make_attribute_predictor, predict_split, split_probabilities
+from anon_jax.metric_reports import privacy_report
+from anon_jax.phases import modules, setup
+from anon_jax.phases.attackers import FrozenNet, measure_once, new_attacker, train_attacker
+from anon_jax.phases.datasets import make_obfuscator
+from anon_jax.phases.pretrained import with_trunk
+from anon_jax.state import TrainState
+from anon_jax.steps import Networks, make_attribute_step
+from input_pipeline.index import read_index
+from input_pipeline.loader import evaluation_batches
+from input_pipeline.obfuscation import Obfuscator
+from input_pipeline.records import RecordSource
+from input_pipeline.specs import DatasetSpec
+from input_pipeline.transforms import EvaluationImage
+
+_BUDGET = "evaluate_privacy"  # the section that all these attackers learn by
+_COMPARED = ("cmap", "auroc", "f1", "f1_tuned", "best_step")  # of the attackers beside each other
+
+Test = Callable[[TrainState, str], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Attacker:
+    """One of those that attack a method.
+
+    Attributes:
+      network: row of MODELS; an I3D sees whole clips, a ResNet frames.
+      seed: of its initial parameters and of the order of its data.
+      label: tells it from the first one, whose files carry the method's name alone.
+      pretrained: it starts from the network in `evaluate_privacy.init_from`, with a new head.
+    """
+
+    network: str
+    seed: int
+    label: str
+    pretrained: bool = False
+
+    @property
+    def name(self) -> str:
+        """As results and reports call it."""
+        return f"{self.network}-{'pretrained' if self.pretrained else f'seed{self.seed}'}"
+
+    @property
+    def sees_clips(self) -> bool:
+        """Whether it takes clips instead of frames."""
+        return modules.sees_clips(self.network)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attack:
+    """An attacker that has learned.
+
+    Attributes:
+      networks: it, as "privacy", and what stands before it.
+      state: of the best epoch on validation.
+      test: (state, split) -> probabilities and labels, both [records, attributes], in the
+        order of the records.
+      facts: how it was trained.
+    """
+
+    networks: Networks
+    state: TrainState
+    test: Test
+    facts: dict[str, Any]
+
+
+def train(
+    run: setup.Run,
+    method: str,
+    spec: DatasetSpec,
+    attacker: Attacker,
+    *,
+    folder: str = "",
+    decoder: FrozenNet | None = None,
+) -> Attack:
+    """Trains one attacker by the budget of evaluate_privacy, or restores it where it has learned.
+
+    Args:
+      folder: of its checkpoints and metrics; "" = those of evaluate_privacy.
+      decoder: it attacks what this draws of the anonymized frames.
+    """
+    section, source = run.config[_BUDGET], RecordSource(spec, "train")
+    networks, state = new_attacker(
+        run,
+        method,
+        phase=_BUDGET,
+        name="privacy",
+        module=modules.attributes(run.config, attacker.network, len(spec.attributes)),
+        source=source,
+        seed=attacker.seed,
+        clips=attacker.sees_clips,
+        decoder=decoder,
+    )
+    if attacker.pretrained:
+        net = with_trunk(run.config, networks["privacy"], state.nets["privacy"], run.mesh)
+        state = state.replace(nets={**state.nets, "privacy": net})
+    obfuscator = make_obfuscator(run.config, method, spec)
+    test = _tester(run, networks, spec, obfuscator, attacker.sees_clips)
+    purpose = f"{_BUDGET}/{attacker.seed}" if attacker.seed else _BUDGET
+    stream = (
+        setup.clip_stream(run, source, section.batch_size, name=purpose, obfuscator=obfuscator)
+        if attacker.sees_clips
+        else setup.image_stream(
+            run, source, section.batch_size, name=purpose, views=1, obfuscator=obfuscator
+        )
+    )
+    best = train_attacker(
+        run,
+        method,
+        state,
+        make_attribute_step(networks, frames=_frames(attacker.sees_clips), seed=run.seed(purpose)),
+        stream,
+        phase=_BUDGET,
+        folder=folder,
+        label=attacker.label,
+        source=source,
+        score=lambda state: metrics.cmap(*test(state, "validation")),
+    )
+    num_steps, _ = setup.length(section, source)
+    facts = {"split": spec.test_split, "steps": num_steps, "best_step": int(best.step)}
+    return Attack(networks, best, test, {**facts, **obfuscator.facts()})
+
+
+def report(attack: Attack, spec: DatasetSpec) -> dict[str, Any]:
+    """What the attacker reads of the test split; sigmoid averaged over the views of a record."""
+    thresholds = metrics.tune_thresholds(*attack.test(attack.state, "validation"))
+    found = privacy_report(
+        *attack.test(attack.state, spec.test_split),
+        spec.attributes,
+        thresholds=thresholds,
+        groups=[row.group for row in read_index(spec, spec.test_split)],
+    )
+    return {**found, **attack.facts}
+
+
+def strongest(
+    run: setup.Run,
+    method: str,
+    attackers: Sequence[Attacker],
+    measure: Callable[[Attacker], dict[str, Any]],
+    *,
+    folder: str,
+) -> dict[str, Any]:
+    """The report of the strongest attacker (VITA's protocol), and the main figures of all.
+
+    Each one's report is kept below `folder` of the method's results.
+    """
+    reports = {}
+    for attacker in attackers:
+        kept = f"{folder}/{attacker.name}"
+        reports[attacker.name] = measure_once(run, method, kept, partial(measure, attacker))
+    first = max(reports, key=lambda name: reports[name]["cmap"])
+    compared = {
+        name: {key: found[key] for key in _COMPARED if key in found}
+        for name, found in reports.items()
+    }
+    return {**reports[first], "attacker": first, "attackers": compared}
+
+
+def _frames(clips: bool) -> str:
+    """The entry of a batch that an attacker sees."""
+    return "frames" if clips else "image"
+
+
+def _tester(
+    run: setup.Run, networks: Networks, spec: DatasetSpec, obfuscator: Obfuscator, clips: bool
+) -> Test:
+    data, section = run.config.data, run.config[_BUDGET]
+    predict = make_attribute_predictor(networks, _frames(clips))
+    transform = (
+        setup.evaluation_clip(run, obfuscator)
+        if clips
+        else EvaluationImage(data.resolution, data.test_crop_scale, obfuscator)
+    )
+    views = data.test_clips if clips else section.test_frames
+
+    def test(state: TrainState, split: str) -> tuple[np.ndarray, np.ndarray]:
+        batches = evaluation_batches(
+            RecordSource(spec, split),
+            transform,
+            views=views if spec.kind == "video" else 1,
+            batch_size=section.batch_size,
+            num_threads=data.num_threads,
+            prefetch=data.prefetch,
+        )
+        outputs = predict_split(predict, state, batches, run.mesh, label="attributes")
+        return split_probabilities(*outputs)
+
+    return test

@@ -1,0 +1,20 @@
+"""The embedded dataset with every attack and every measurement: for comparisons of methods.
+
+    python -m anon_jax.sweep --config=configs/moving_figures.py --workdir=DIR \
+        --methods=raw,downsample8,spact,penalty --budgets=0.1,0.2,0.3 --seeds=0,1,2
+
+Trains as the demo does; attackers are a ResNet that sees frames, a deeper one, and an I3D that sees
+clips.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, demo
+
+
+def get_config() -> ConfigDict:
+    """What differs from the demo."""
+    config = demo.get_config()
+    config.phases = base.PHASES
+    config.evaluate_privacy.networks = ("resnet_tiny", "resnet_tiny_deep", "i3d_tiny")
+    return config
