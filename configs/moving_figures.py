@@ -3,8 +3,7 @@
     python -m anon_jax.sweep --config=configs/moving_figures.py --workdir=DIR \
         --methods=raw,downsample8,spact,penalty --budgets=0.1,0.2,0.3 --seeds=0,1,2
 
-Trains as the demo does; attackers are a ResNet that sees frames, a deeper one, and an I3D that sees
-clips.
+Trains as the demo does. Attackers are a ResNet that sees frames and an I3D that sees clips.
 """
 
 from ml_collections import ConfigDict
@@ -16,5 +15,5 @@ def get_config() -> ConfigDict:
     """What differs from the demo."""
     config = demo.get_config()
     config.phases = base.PHASES
-    config.evaluate_privacy.networks = ("resnet_tiny", "resnet_tiny_deep", "i3d_tiny")
+    config.evaluate_privacy.networks = ("resnet_tiny", "i3d_tiny")
     return config

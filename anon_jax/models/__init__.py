@@ -11,14 +11,6 @@ from anon_jax.models.layers import choose
 from anon_jax.models.resnet import ResNet
 from anon_jax.models.unetpp import UNetPlusPlus
 
-_TINY_STEM: dict[str, Any] = {
-    "width": 16,
-    "stem_kernel": 3,
-    "stem_stride": 2,
-    "stem_pool_kernel": 1,
-    "stem_pool_stride": 1,
-}
-
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "unetpp": functools.partial(UNetPlusPlus),
     "unetpp_tiny": functools.partial(
@@ -42,9 +34,16 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": functools.partial(ResNet, stage_sizes=(3, 4, 6, 3)),
     "resnet101": functools.partial(ResNet, stage_sizes=(3, 4, 23, 3)),
     "resnet152": functools.partial(ResNet, stage_sizes=(3, 8, 36, 3)),
-    "resnet_tiny": functools.partial(ResNet, stage_sizes=(1, 1, 1), block="basic", **_TINY_STEM),
-    # Another architecture of attackers: three times the layers, and bottlenecks.
-    "resnet_tiny_deep": functools.partial(ResNet, stage_sizes=(2, 2, 2), **_TINY_STEM),
+    "resnet_tiny": functools.partial(
+        ResNet,
+        stage_sizes=(1, 1, 1),
+        block="basic",
+        width=16,
+        stem_kernel=3,
+        stem_stride=2,
+        stem_pool_kernel=1,
+        stem_pool_stride=1,
+    ),
 }
 
 
