@@ -36,11 +36,51 @@ class Clip:
     metadata: dict[str, float]
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A clip before it is drawn.
+
+    Attributes:
+      subject: who.
+      joints: of the action's pose in every frame, in body heights, y up.
+      scene: where.
+      action, attributes, id, group, metadata: as in `Clip`.
+    """
+
+    subject: subjects.Subject
+    joints: poses.Joints
+    scene: scenes.Scene
+    action: int
+    attributes: np.ndarray
+    id: str
+    group: str
+    metadata: dict[str, float]
+
+
 def sample_clip(config: MovingFiguresConfig, split: str, index: int) -> Clip:
     """Clip number `index` of a split; it depends on nothing but the arguments.
 
     Subjects take turns, and each goes through the actions in turn, so that both are balanced.
     """
+    plan, rng = _plan(config, split, index)
+    return Clip(
+        frames=render_clip(plan.subject, plan.joints, plan.scene, config.resolution, rng),
+        action=plan.action,
+        attributes=plan.attributes,
+        id=plan.id,
+        group=plan.group,
+        metadata=plan.metadata,
+    )
+
+
+def plan_clip(config: MovingFiguresConfig, split: str, index: int) -> Plan:
+    """What `sample_clip` draws."""
+    plan, _ = _plan(config, split, index)
+    return plan
+
+
+def _plan(config: MovingFiguresConfig, split: str, index: int) -> tuple[Plan, np.random.Generator]:
+    """The plan, and its random stream, from which the noise of the frames comes next."""
     people = config.subjects[split]
     turn, number = divmod(index, people)
     traits = _split_traits(config.domain, people, _seed(config, split, TRAITS))[number]
@@ -60,14 +100,17 @@ def sample_clip(config: MovingFiguresConfig, split: str, index: int) -> Clip:
         config.actions[action], time, start, amplitude, subject.looks.shoulder
     )
     group = f"{config.domain}_{'image' if config.still else 'video'}_{split}_{number:05d}"
-    return Clip(
-        frames=render_clip(subject, joints, scene, config.resolution, rng),
+    plan = Plan(
+        subject=subject,
+        joints=joints,
+        scene=scene,
         action=action,
         attributes=labels,
         id=f"{group}_{turn:03d}",
         group=group,
         metadata={"seed": config.seed, "start": start, "amplitude": amplitude},
     )
+    return plan, rng
 
 
 def habitual_action(labels: np.ndarray, num_actions: int) -> int:
@@ -100,33 +143,42 @@ def render_clip(
     )
     size = (len(scene.sway), resolution, resolution, 3)
     pixels = np.array(np.broadcast_to(background, size), np.float32)
+    for person in place_people(subject, joints, scene, resolution):
+        figures.paint_person(pixels, person)
+    pixels *= scene.light
+    pixels += scene.noise * rng.standard_normal(size, np.float32)
+    return np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+
+
+def place_people(
+    subject: subjects.Subject, joints: poses.Joints, scene: scenes.Scene, resolution: int
+) -> list[figures.Person]:
+    """The people in the frames of `render_clip`: the companion, if there is one, then the subject.
+
+    Arguments are those of `render_clip`.
+    """
+    people = []
     if subject.companion is not None:
         side = -subject.companion_side if scene.mirrored else subject.companion_side
         standing = poses.stand(len(scene.sway), subject.companion.shoulder)
         beside = dataclasses.replace(
             scene, x=0.5 + 0.36 * side, floor=scene.floor - 0.07, scale=0.8 * scene.scale
         )
-        _paint(pixels, standing, subject.companion, beside)
-    _paint(pixels, joints, subject.looks, scene)
-    pixels *= scene.light
-    pixels += scene.noise * rng.standard_normal(size, np.float32)
-    return np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+        people.append(_place(standing, subject.companion, beside, resolution))
+    people.append(_place(joints, subject.looks, scene, resolution))
+    return people
 
 
-def _paint(
-    pixels: np.ndarray,
-    joints: poses.Joints,
-    looks: figures.Looks,
-    scene: scenes.Scene,
-) -> None:
-    resolution = pixels.shape[1]
+def _place(
+    joints: poses.Joints, looks: figures.Looks, scene: scenes.Scene, resolution: int
+) -> figures.Person:
     factor = scene.scale * np.array([-1.0 if scene.mirrored else 1.0, -1.0])
     origin = np.array([scene.x, scene.floor]) + scene.sway
     placed = {
         name: (resolution * (origin + factor * points)).astype(np.float32)
         for name, points in joints.items()
     }
-    figures.paint_person(pixels, placed, looks, resolution * scene.scale)
+    return figures.Person(joints=placed, looks=looks, scale=resolution * scene.scale)
 
 
 def _seed(config: MovingFiguresConfig, split: str, *rest: int) -> tuple[int, ...]:
