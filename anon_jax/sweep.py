@@ -9,7 +9,9 @@ depend on the method, is done once for each seed, in DIR/pretrained/seedN.
 
 import ctypes
 import dataclasses
+import functools
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +27,8 @@ from anon_jax.errors import ConfigError, RunError
 from anon_jax.methods import METHODS, get_method
 from anon_jax.phases.setup import PRETRAINING
 from input_pipeline.progress import say
+
+Cores = frozenset[int]
 
 _POLL_SECONDS = 0.5
 _LINES = 3  # of a failed cell's log that the summary shows
@@ -76,22 +80,26 @@ def plan(
 def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs: int) -> list[str]:
     """Runs what is not done yet, `jobs` at a time; returns the folders of those that failed.
 
-    What a cell prints is in workdir/logs/FOLDER.log.
+    Each job has its share of the CPU cores: cells that all used all of them would wait for each
+    other. What a cell prints is in workdir/logs/FOLDER.log.
     """
     todo = [cell for cell in cells if not _done_mark(workdir, cell).exists()]
     started = iter(todo)
     failed: list[str] = []
-    running: dict[subprocess.Popen, Cell] = {}
+    running: dict[subprocess.Popen, tuple[Cell, Cores]] = {}
+    free = _shares(jobs)
     begun, done = time.monotonic(), 0
     try:
         while True:
-            for cell in itertools.islice(started, jobs - len(running)):
-                running[_start(cell, command, workdir)] = cell
+            for cell in itertools.islice(started, len(free)):
+                cores = free.pop()
+                running[_start(cell, command, workdir, cores)] = cell, cores
             if not running:
                 return failed
             time.sleep(_POLL_SECONDS)
             for process in [process for process in running if process.poll() is not None]:
-                cell = running.pop(process)
+                cell, cores = running.pop(process)
+                free.append(cores)
                 done += 1
                 if process.returncode:
                     failed.append(cell.folder)
@@ -130,7 +138,17 @@ def _done_mark(workdir: Path, cell: Cell) -> Path:
     return workdir / "done" / cell.folder
 
 
-def _start(cell: Cell, command: Sequence[str], workdir: Path) -> subprocess.Popen:
+def _shares(jobs: int) -> list[Cores]:
+    """The CPU cores of each job; all of them where they cannot be shared out, or not be chosen."""
+    if not hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return [frozenset()] * jobs
+    cores = sorted(os.sched_getaffinity(0))
+    return [frozenset(cores[job::jobs] or cores) for job in range(jobs)]
+
+
+def _start(
+    cell: Cell, command: Sequence[str], workdir: Path, cores: Cores = frozenset()
+) -> subprocess.Popen:
     log = _log(workdir, cell.folder)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -138,12 +156,14 @@ def _start(cell: Cell, command: Sequence[str], workdir: Path) -> subprocess.Pope
             [*command, f"--workdir={workdir / cell.folder}", *cell.overrides],
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=_end_with_parent,
+            preexec_fn=functools.partial(_prepare, cores),
         )
 
 
-def _end_with_parent() -> None:
-    """In the child: a sweep that is killed must not leave cells running, to be started again."""
+def _prepare(cores: Cores) -> None:
+    """In the child: it keeps to its cores, and ends with the sweep, which would start it again."""
+    if cores:
+        os.sched_setaffinity(0, cores)
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -91,6 +91,17 @@ def test_done_cells_are_skipped_and_failed_ones_tried_again(tmp_path, command, c
     assert [starts(tmp_path, name) for name in "abc"] == [1, 2, 1]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores cannot be chosen here")
+def test_jobs_share_the_cores_out(tmp_path):
+    script = "import os, sys; print(*sorted(os.sched_getaffinity(0)))"
+    cells = [Cell(name, ()) for name in "abcd"]
+    cores = sorted(os.sched_getaffinity(0))
+    assert run_cells(cells, [sys.executable, "-c", script], tmp_path, 2) == []
+    found = {(tmp_path / "logs" / f"{cell.folder}.log").read_text() for cell in cells}
+    shares = [cores[0::2], cores[1::2] or cores]
+    assert found == {" ".join(map(str, share)) + "\n" for share in shares}
+
+
 PARENT = """
 import sys
 from pathlib import Path
