@@ -63,13 +63,13 @@ def get_config() -> ConfigDict:
     config.evaluate_privacy.optimizer.schedule = "cosine"
     config.evaluate_privacy.optimizer.learning_rate = 2e-3
     config.evaluate_privacy.optimizer.warmup_epochs = 0.5
-    config.evaluate_reconstruction.epochs = 8.0
-    config.evaluate_reconstruction.batch_size = 64
-    config.evaluate_reconstruction.validate_every = 4.0
+    config.evaluate_reconstruction.epochs = 4.0
+    config.evaluate_reconstruction.validate_every = 2.0
+    config.evaluate_reconstruction.inversion_steps = 20
     config.evaluate_reconstruction.optimizer.learning_rate = 3e-3
     config.evaluate_reconstruction.optimizer.warmup_epochs = 0.5
-    config.evaluate_identity.epochs = 6.0
-    config.evaluate_identity.validate_every = 3.0
+    config.evaluate_identity.epochs = 4.0
+    config.evaluate_identity.validate_every = 2.0
     config.evaluate_identity.optimizer.learning_rate = 2e-3
     config.evaluate_identity.optimizer.warmup_epochs = 0.5
     return config
