@@ -130,12 +130,13 @@ def make_attacked_sweep(folder, *, changes=ATTACKED):
     return folders
 
 
-def add_picture(workdir, step, raw, own):
-    """samples/STEP.png: a strip of one grey above a strip of another, 4 x 12 pixels each."""
+def add_picture(workdir, name, *greys):
+    """samples/NAME.png (of a step: its number): strips of one grey each, 4 x 12 pixels."""
     (workdir / "samples").mkdir(exist_ok=True)
-    picture = np.full((8, 12, 3), raw, np.uint8)
-    picture[4:] = own
-    assert cv2.imwrite(str(workdir / "samples" / f"{step:06d}.png"), picture)
+    rows = np.repeat(np.array(greys, np.uint8), 4)  # [4 * strips]
+    picture = np.tile(rows[:, None, None], (1, 12, 3))
+    stem = name if isinstance(name, str) else f"{name:06d}"
+    assert cv2.imwrite(str(workdir / "samples" / f"{stem}.png"), picture)
 
 
 def make_sweep(folder):

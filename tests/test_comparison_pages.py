@@ -3,6 +3,7 @@
 import json
 import re
 
+import cv2
 import pytest
 from comparison_samples import DATASETS, add_picture, compare, make_run, make_sweep, scores
 from test_report import EVIL, Elements, markdown_row
@@ -37,6 +38,24 @@ def test_pictures_of_the_same_frames_stand_below_one_raw_strip(tmp_path):
     assert captions == ["raw, seed 0", "penalty, B = 0.1, step 200", "penalty, B = 0.3, step 200"]
     for target in re.findall(r"\]\(([^)]+)\)", markdown):
         assert (tmp_path / "out" / target).exists()
+
+
+def test_pictures_of_the_evaluations_come_before_those_of_the_training(tmp_path):
+    folders = make_sweep(tmp_path / "cells")
+    add_picture(folders[0], "frames-raw", 50, 50)
+    add_picture(folders[2], 200, 50, 70)
+    add_picture(folders[2], "frames-penalty", 50, 80)
+    add_picture(folders[4], "frames-penalty", 50, 80)
+    add_picture(folders[4], "reconstruction-penalty", 50, 80, 60)
+    html = compare(folders, tmp_path / "out")[0]
+    captions = re.findall(r"<figcaption>(.*(?:penalty|raw).*)</figcaption>", html)
+    one, two = (f"penalty, B = {budget}" for budget in (0.1, 0.3))
+    assert captions == ["raw", one, two, f"{two}, drawn back by a decoder"]
+    shades = [
+        cv2.imread(str(tmp_path / "out" / f"strip_1_{name}.png"))[0, 0, 0]
+        for name in ("1_raw", "02", "03", "03_drawn")
+    ]
+    assert shades == [50, 80, 80, 60]
 
 
 def test_a_damaged_picture_is_named_and_another_seed_shown(tmp_path):

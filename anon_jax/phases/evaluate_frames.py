@@ -16,10 +16,12 @@ from anon_jax.results import has_result, write_result
 from anon_jax.sharding import to_host
 from anon_jax.state import Network
 from anon_jax.steps import anonymize
+from anon_jax.writers import save_comparison
 from input_pipeline.obfuscation import RAW, Frame, Obfuscator
 from input_pipeline.records import Record, RecordSource
 
 NAME = "evaluate_frames"
+_PICTURED = 8  # frames in samples/frames-METHOD.png
 _TIMED_CALLS = 7  # whose median is reported: three slow ones change nothing
 
 
@@ -42,7 +44,10 @@ def run(run: setup.Run) -> None:
 
 
 def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
-    """The clip in the middle of test videos that are spread evenly over the split."""
+    """The clip in the middle of test videos that are spread evenly over the split.
+
+    Leaves a picture of some first frames, raw above anonymized, in samples/.
+    """
     spec = run.datasets.attack_videos
     source = RecordSource(spec, spec.test_split)
     obfuscator = make_obfuscator(run.config, method, spec)
@@ -59,8 +64,19 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
             changed = call(raw) if call else _clip(run, record, obfuscator)
             yield Clip(raw, changed, min(len(record.frames), len(raw)))
 
-    facts = {"split": spec.test_split, **obfuscator.facts()}
-    return {**summarise(clips()), **facts, "cost": cost}
+    pictured: list[Clip] = []
+    found = summarise(_noting(clips(), pictured))
+    rows = [np.stack([clip[row][0] for clip in pictured]) for row in (0, 1)]  # [N, H, W, 3] each
+    save_comparison(run.workdir / "samples" / f"frames-{method}.png", rows)
+    return {**found, "split": spec.test_split, **obfuscator.facts(), "cost": cost}
+
+
+def _noting(clips: Iterator[Clip], first: list[Clip]) -> Iterator[Clip]:
+    """Passes clips on and keeps the first ones, for the picture."""
+    for clip in clips:
+        if len(first) < _PICTURED:
+            first.append(clip)
+        yield clip
 
 
 def summarise(clips: Iterator[Clip]) -> dict[str, Any]:
