@@ -87,7 +87,9 @@ def claim_workdir(workdir: Path, config: ConfigDict) -> None:
     """
     path = workdir / "config.json"
     if path.exists():
-        earlier, now = flatten(json.loads(path.read_text())), flatten(_jsonable(config))
+        # A field that is younger than the workdir had its default, which changes nothing.
+        defaults = flatten(_jsonable(base.get_config()))
+        earlier, now = defaults | flatten(json.loads(path.read_text())), flatten(_jsonable(config))
         differing = [
             f"config.{field}: {earlier.get(field)!r} there, {now.get(field)!r} now"
             for field in sorted({*earlier, *now} - set(_PER_START))

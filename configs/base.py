@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
     # Workdir of a run whose phases reconstruct and pretrain_privacy are taken over; "" = run them.
     # Neither depends on the method, so runs that are compared can share them.
     config.pretrained = ""
+    config.init_from = _init_from()
     config.dtype = "float32"  # of activations ("bfloat16" on accelerators); parameters stay float32
     config.devices = 0  # devices to shard the batch over; 0 = all that there are
     config.log_every = 50  # steps between two lines of metrics
@@ -51,6 +52,16 @@ def get_config() -> ConfigDict:
     config.evaluate_identity = _evaluate_identity()
     config.evaluate_frames = _evaluate_frames()
     return config.lock()
+
+
+def _init_from() -> ConfigDict:
+    # Folders of weights that networks start from: made by python -m anon_jax.convert, or of a phase
+    # of a run, RUN/checkpoints/PHASE; "" = new ones. A head of another size is new all the same.
+    init_from = ConfigDict()
+    init_from.anonymizer = ""  # f_A, in reconstruct
+    init_from.action = ""  # f_T, in minimax and in evaluate_action
+    init_from.privacy = ""  # f_B, in pretrain_privacy
+    return init_from
 
 
 def _data() -> ConfigDict:

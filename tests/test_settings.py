@@ -89,6 +89,16 @@ def test_a_workdir_belongs_to_one_config(tmp_path):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
+def test_a_workdir_from_before_a_field_goes_on_with_its_default(tmp_path):
+    settings.claim_workdir(tmp_path, demo.get_config())
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["minimax"]["privacy_steps"], stored["compat"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    settings.claim_workdir(tmp_path, demo.get_config())
+    with pytest.raises(WorkdirError, match=r"minimax\.privacy_steps: 0 there, 2 now"):
+        settings.claim_workdir(tmp_path, changed(minimax__privacy_steps=2))
+
+
 def test_every_field_is_read_somewhere():
     """A field counts as read where code names it, or where its whole section is unpacked."""
     package = Path(settings.__file__).parent

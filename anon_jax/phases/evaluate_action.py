@@ -7,7 +7,7 @@ import numpy as np
 
 from anon_jax import metric_reports, metrics
 from anon_jax.evaluation import make_action_predictor, predict_split
-from anon_jax.phases import modules, setup
+from anon_jax.phases import modules, pretrained, setup
 from anon_jax.phases.attackers import new_attacker, train_attacker
 from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.results import has_result, write_result
@@ -22,7 +22,11 @@ NAME = "evaluate_action"
 
 
 def run(run: setup.Run) -> None:
-    """Trains and tests one classifier for each evaluated method that has no result yet."""
+    """Trains and tests one classifier for each evaluated method that has no result yet.
+
+    Each starts from `config.init_from.action` where that is given: Kinetics weights in the paper
+    (arXiv 2504.14301, Sec. 4).
+    """
     for method in run.evaluated:
         if not has_result(run.workdir, method, "action"):
             write_result(run.workdir, method, "action", _evaluate(run, method))
@@ -42,6 +46,8 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
     networks, state = new_attacker(
         run, method, phase=NAME, name="action", module=module, source=source
     )
+    net = pretrained.begin(run.config, "action", networks["action"], state.nets["action"], run.mesh)
+    state = state.replace(nets={**state.nets, "action": net})
     obfuscator = make_obfuscator(run.config, method, spec)
     test = _tester(run, networks, obfuscator)
     best = train_attacker(

@@ -66,7 +66,11 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
 
     pictured: list[Clip] = []
     found = summarise(_noting(clips(), pictured))
-    rows = [np.stack([clip[row][0] for clip in pictured]) for row in (0, 1)]  # [N, H, W, 3] each
+    # [N, H, W, 3] each
+    rows = [
+        np.stack([clip.raw[0] for clip in pictured]),
+        np.stack([clip.anonymized[0] for clip in pictured]),
+    ]
     save_comparison(run.workdir / "samples" / f"frames-{method}.png", rows)
     return {**found, "split": spec.test_split, **obfuscator.facts(), "cost": cost}
 

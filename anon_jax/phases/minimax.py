@@ -14,7 +14,7 @@ from anon_jax.minimax_steps import (
     make_privacy_step,
     make_restart,
 )
-from anon_jax.phases import modules, pretrain_privacy, reconstruct, setup
+from anon_jax.phases import modules, pretrain_privacy, pretrained, reconstruct, setup
 from anon_jax.privacy_terms import Contrastive, Supervised
 from anon_jax.sharding import compile_step, replicated, to_host
 from anon_jax.state import Network, TrainState, new_state
@@ -30,9 +30,9 @@ _SAMPLES = 8  # frames in a picture of samples/
 def run(run: setup.Run) -> None:
     """Trains the three networks (arXiv 2504.14301, Sec. 3) and leaves their checkpoint.
 
-    f_A comes from "reconstruct", f_B from "pretrain_privacy", f_T is new, and so is an f_B that
-    classifies. A method that learns no
-    anonymizer has nothing to do here.
+    f_A comes from "reconstruct", f_B from "pretrain_privacy", f_T from `config.init_from.action` or
+    is new, and so is an f_B that classifies. A method that learns no anonymizer has nothing to do
+    here.
     """
     if not run.method.learned:
         return
@@ -104,6 +104,9 @@ def _initial_state(run: setup.Run, networks: dict[str, Network]) -> TrainState:
             nets[name] = network.with_optimizer(loaded)
         else:
             nets[name] = setup.fresh_net(run, NAME, name, network)
+    nets["action"] = pretrained.begin(
+        run.config, "action", networks["action"], nets["action"], run.mesh
+    )
     return new_state(nets, multiplier=run.config.minimax.weights.penalty)
 
 

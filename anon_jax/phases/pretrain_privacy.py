@@ -1,6 +1,6 @@
 """Phase "pretrain_privacy": f_B learns from two views of each raw image (NT-Xent)."""
 
-from anon_jax.phases import modules, setup
+from anon_jax.phases import modules, pretrained, setup
 from anon_jax.sharding import compile_step
 from anon_jax.state import Network, new_state
 from anon_jax.steps import make_contrastive_step
@@ -11,6 +11,8 @@ NAME = "pretrain_privacy"
 
 def run(run: setup.Run) -> None:
     """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4) and leaves its checkpoint.
+
+    It starts from `config.init_from.privacy` where that is given.
 
     A method that learns no anonymizer has nothing to do here, nor one whose f_B learns from labels,
     nor a run with `config.pretrained`.
@@ -26,10 +28,12 @@ def run(run: setup.Run) -> None:
         {"privacy": network}, temperature=phase.temperature, seed=run.seed(NAME)
     )
     compiled = compile_step(step, run.mesh)
+    fresh = setup.fresh_net(run, NAME, "privacy", network)
+    net = pretrained.begin(run.config, "privacy", network, fresh, run.mesh)
     setup.fit_phase(
         run,
         NAME,
-        new_state({"privacy": setup.fresh_net(run, NAME, "privacy", network)}),
+        new_state({"privacy": net}),
         lambda _: compiled,
         setup.image_stream(run, source, phase.batch_size, name=NAME, views=2),
         num_steps=num_steps,

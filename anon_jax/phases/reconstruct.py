@@ -1,6 +1,6 @@
 """Phase "reconstruct": f_A learns to reproduce its input, on frames of videos and still images."""
 
-from anon_jax.phases import modules, setup
+from anon_jax.phases import modules, pretrained, setup
 from anon_jax.sharding import compile_step
 from anon_jax.state import Network, new_state
 from anon_jax.steps import make_reconstruction_step
@@ -11,6 +11,8 @@ NAME = "reconstruct"
 
 def run(run: setup.Run) -> None:
     """Trains f_A with L_rec (arXiv 2504.14301, Sec. 3) and leaves its checkpoint.
+
+    It starts from `config.init_from.anonymizer` where that is given.
 
     A method that learns no anonymizer has nothing to do here, nor a run with `config.pretrained`.
     """
@@ -24,10 +26,12 @@ def run(run: setup.Run) -> None:
     network = Network(modules.anonymizer(run.config), tx)
     step = make_reconstruction_step({"anonymizer": network}, seed=run.seed(NAME))
     compiled = compile_step(step, run.mesh)
+    fresh = setup.fresh_net(run, NAME, "anonymizer", network)
+    net = pretrained.begin(run.config, "anonymizer", network, fresh, run.mesh)
     setup.fit_phase(
         run,
         NAME,
-        new_state({"anonymizer": setup.fresh_net(run, NAME, "anonymizer", network)}),
+        new_state({"anonymizer": net}),
         lambda _: compiled,
         setup.image_stream(run, source, phase.batch_size, name=NAME, views=1),
         num_steps=num_steps,

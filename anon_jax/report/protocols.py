@@ -34,7 +34,7 @@ _DATASETS = {
     "attack_images": "attack.images",
 }
 _ATTACKERS = (
-    *("data.", "evaluate_action.", "evaluate_privacy.", "dtype"),
+    *("data.", "evaluate_action.", "evaluate_privacy.", "init_from.action", "dtype"),
     *("networks.action", "networks.privacy", "networks.motion_input", "networks.dropout"),
 )
 # Measurements that not every run has -> the phase that makes them, and what tells the attackers
@@ -53,6 +53,7 @@ _BEFORE = {
     "evaluate_privacy.networks": [],
     "evaluate_privacy.seeds": 1,
     "evaluate_privacy.init_from": "",
+    **{f"init_from.{network}": "" for network in ("anonymizer", "action", "privacy")},
     "compat.scrambled_frames": False,
     "compat.constant_penalty": False,
 }
@@ -111,11 +112,13 @@ def variant_of(run: Run, method: str) -> Fields:
     if row and not row.penalty:
         unused += ["minimax.penalty.", "minimax.weights.penalty", "compat.constant_penalty"]
     if row and row.supervised:
-        unused += ["pretrain_privacy.", "minimax.temperature", "minimax.privacy_loss_ceiling"]
+        unused += ["pretrain_privacy.", "init_from.privacy"]
+        unused += ["minimax.temperature", "minimax.privacy_loss_ceiling"]
     if row and not row.supervised:
         unused.append("minimax.supervised.")
     if row and not row.learned:
         unused += ["networks.", "reconstruct.", "pretrain_privacy.", "minimax.", "compat."]
+        unused.append("init_from.")
     if row and not row.learned and not row.obfuscation:
         unused.append("obfuscation.")
     return {
