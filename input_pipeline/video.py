@@ -76,7 +76,7 @@ class VideoFrames:
             stream = _video_stream(container, self.path)
             info.fps = float(stream.average_rate or stream.guessed_rate or 0)
             scaler = _Scaler(self.short_side)
-            packets = _Packets(container, stream, _promised_frames(self.path, stream))
+            packets = _Packets(container, stream, promised_frames(self.path, stream))
             concealed = 0
             for frame in packets.frames():
                 rgb = scaler(frame, self.path)
@@ -216,7 +216,7 @@ def _open(path: Path) -> Iterator[av.container.InputContainer]:
         yield container
 
 
-def _promised_frames(path: Path, stream: av.VideoStream) -> int:
+def promised_frames(path: Path, stream: av.VideoStream) -> int:
     """How many frames the file says that it has; 0 where it does not say.
 
     Programs that write AVI often leave an estimate in the header that is too high. Of such a file,
@@ -250,6 +250,8 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
             else f"{path}: holds nothing that can be read (damaged or cut short)"
         )
     stream = streams[0]
+    if stream.codec_context is None:  # such a stream has no size either
+        raise DataError(f"{path}: its pictures are damaged, or of a codec that FFmpeg lacks")
     if stream.width * stream.height > MAX_PIXELS:
         raise DataError(
             f"{path}: {stream.width}x{stream.height} pixels a frame are more than the limit of "

@@ -144,6 +144,7 @@ def test_no_video_says_why(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "header.mp4").write_bytes(whole[:40])
     (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "unknown.mp4").write_bytes(whole.replace(b"avc1", b"zzzz"))
     (tmp_path / "text.avi").write_text("This is a text, whatever its name says.\n")
     (tmp_path / "folder.mp4").mkdir()
     for name, reason in {
@@ -151,6 +152,7 @@ def test_no_video_says_why(tmp_path):
         "empty.mp4": "the file is empty",
         "header.mp4": "no video that can be opened",
         "half.mp4": "damaged",
+        "unknown.mp4": "of a codec that FFmpeg lacks",
         "text.avi": "no video that can be opened",
         "folder.mp4": "is a folder",
         "nowhere.mp4": "there is no such file",

@@ -1,0 +1,243 @@
+"""Decoding with times: every frame of a file or a stream at its moment, damaged ones named."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+
+from anon_jax.anonymize.frames import Frame, Shot, VideoFormat
+from anon_jax.anonymize.timing import Clock, Lost
+from input_pipeline.errors import DataError
+from input_pipeline.video import MAX_PIXELS, promised_frames
+
+SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "srt")
+_LOCAL, _REMOTE = "file", ",".join((*SCHEMES, "rtp", "tcp", "tls", "crypto"))
+_TIMEOUT = (15.0, 30.0)  # seconds until a URL has to be open, and between two packets
+_DEFAULT_FPS, _DEFAULT_TIME_BASE = Fraction(25), Fraction(1, 90000)  # where a file does not say
+_ASPECT_TOLERANCE = 0.02  # of a frame of another size than the first, to be scaled to it
+_FORGIVING: dict[str, Any] = (  # tags that are no UTF-8; PyAV 19 dropped the option
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+
+
+def open_input(source: str) -> av.container.InputContainer:
+    """Opens a file, or a URL of SCHEMES.
+
+    Raises:
+      DataError: it cannot be opened; says why.
+    """
+    remote = "://" in source
+    if remote and source.partition("://")[0] not in SCHEMES:
+        raise DataError(f"{source}: unknown kind of URL; known: {', '.join(SCHEMES)}")
+    if not remote:
+        check_file(Path(source))
+    # A file must not reach into the network, nor a URL into the file system. The absolute path:
+    # FFmpeg takes "name:" at the start of one for a protocol.
+    name = source if remote else str(Path(source).absolute())
+    limits = {"protocol_whitelist": _REMOTE if remote else _LOCAL, "max_pixels": str(MAX_PIXELS)}
+    timeout = _TIMEOUT if remote else None
+    try:
+        return av.open(name, options=limits, timeout=timeout, **_FORGIVING)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DataError(
+            f"{source}: no video that can be opened (damaged, cut short, or something else): "
+            f"{reason(error)}"
+        ) from error
+
+
+def check_file(path: Path) -> None:
+    """Raises DataError where there is no file, or an empty one."""
+    if not path.is_file():
+        raise DataError(f"{path}: " + ("is a folder" if path.is_dir() else "there is no such file"))
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+
+
+def reason(error: Exception) -> str:
+    """What FFmpeg or the system says, without paths and numbers around it."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+class VideoReader:
+    """The frames of a file or URL with their times; a context manager.
+
+    Attributes:
+      estimated: how many frames to expect, 0 where nobody knows.
+      stored_size: [width, height] in the file, before rotation.
+      format: known from the first shot on.
+      damaged: shots without a frame so far, and after the last one also the frames that the file
+        promises but does not have.
+      warnings: sentences about what was found.
+
+    Args:
+      seconds: stop after so many.
+
+    Raises (also while iterating):
+      DataError: it is no video, or not one frame can be decoded; of a URL also when it breaks off.
+    """
+
+    def __init__(self, source: str, *, seconds: float | None = None):
+        self._source, self._seconds = source, seconds
+        self._stack = ExitStack()
+        self._container = self._stack.enter_context(open_input(source))
+        try:
+            self._stream = _video_stream(self._container, source)
+        except DataError:
+            self.close()
+            raise
+        stream = self._stream
+        self._fps = Fraction(stream.average_rate or stream.guessed_rate or _DEFAULT_FPS)
+        self._time_base = Fraction(stream.time_base or _DEFAULT_TIME_BASE)
+        self._clock = Clock(max(1, round(1 / (self._fps * self._time_base))))
+        self._lost = Lost(self._container.format.name, stream.codec_context.name)
+        self._last_error: Exception | None = None
+        self._picture = _Picture()
+        self.format: VideoFormat | None = None
+        self.estimated = self._estimate()
+        self.stored_size = [stream.width, stream.height]
+        self.damaged = 0
+        self.warnings: list[str] = []
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the file."""
+        self._stack.close()
+
+    def __iter__(self) -> Iterator[Shot]:
+        early: list[Shot] = []  # damaged ones, before the first frame says what size black has
+        num_frames = packets = 0
+        for frame, pts, duration in self._decoded():
+            if (
+                self._seconds is not None
+                and self._clock.ticks(pts) * self._time_base > self._seconds
+            ):
+                break
+            picture = self._picture.upright(frame) if frame and not frame.is_corrupt else None
+            shot = Shot(picture, *self._clock.place(pts, duration))
+            packets += 1
+            num_frames += picture is not None
+            self.damaged += picture is None
+            if self.format is None:
+                if picture is None or frame is None:
+                    early.append(shot)
+                    continue
+                self.format = self._format_of(frame, picture)
+                yield from early
+            yield shot
+        if not num_frames:
+            said = f": {reason(self._last_error)}" if self._last_error else ""
+            raise DataError(f"{self._source}: not one frame can be decoded{said}")
+        self._count_missing(packets)
+
+    def _decoded(self) -> Iterator[tuple[av.VideoFrame | None, int | None, int]]:
+        """(frame or None where one was lost, its time, its duration), in order of display."""
+        for packet in self._packets():
+            if packet is not None:
+                self._lost.sent(packet)
+            try:
+                frames = self._stream.codec_context.decode(packet)
+            except av.FFmpegError as error:
+                self._last_error = error
+                yield from self._lost.failed(packet)
+                continue
+            for frame in frames:
+                yield from self._lost.before(frame)
+                yield frame, *self._lost.time_of(frame)
+        yield from self._lost.rest()
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """The packets, then None for the decoder to give out what it holds."""
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.dts is not None or packet.size:
+                    yield packet
+        except (av.FFmpegError, OSError) as error:
+            if "://" in self._source:
+                raise DataError(f"{self._source}: the stream broke off: {reason(error)}") from error
+            self._last_error = error
+            self.warnings.append(f"the file breaks off: {reason(error)}")
+        yield None
+
+    def _count_missing(self, packets: int) -> None:
+        if self._seconds is not None or "://" in self._source:
+            return
+        promised = promised_frames(Path(self._source), self._stream) - self._lost.skipped
+        if promised > packets:
+            self.damaged += promised - packets
+            self.warnings.append(f"{promised - packets} frames that the file promises are missing")
+
+    def _format_of(self, frame: av.VideoFrame, picture: Frame) -> VideoFormat:
+        aspect = Fraction(self._stream.sample_aspect_ratio or 1) or Fraction(1)
+        return VideoFormat(
+            height=picture.shape[0],
+            width=picture.shape[1],
+            fps=self._fps,
+            time_base=self._time_base,
+            pixel_aspect=1 / aspect if self._picture.turns % 2 else aspect,
+            matrix=int(frame.colorspace),
+            full_range=int(frame.color_range) == 2 and not frame.format.is_rgb,
+            primaries=int(self._stream.codec_context.color_primaries),
+            transfer=int(self._stream.codec_context.color_trc),
+            start=self._clock.start * self._time_base,
+        )
+
+    def _estimate(self) -> int:
+        if self._seconds is not None:
+            return max(1, round(self._seconds * self._fps))
+        duration = self._container.duration
+        guess = round(duration / av.time_base * self._fps) if duration and duration > 0 else 0
+        return self._stream.frames or guess
+
+
+class _Picture:
+    """Turns decoded frames into upright RGB arrays of the first one's size."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+        self._size: tuple[int, int] | None = None
+        self.turns = 0
+
+    def upright(self, frame: av.VideoFrame) -> Frame | None:
+        """None where the frame cannot be turned into RGB, or has other proportions."""
+        if self._size is None:
+            self._size = (frame.height, frame.width)
+            self.turns = round(frame.rotation / 90) % 4  # counterclockwise, as np.rot90 counts
+        height, width = self._size
+        if abs(frame.width * height / (frame.height * width) - 1) > _ASPECT_TOLERANCE:
+            return None
+        try:
+            rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24")
+        except (av.FFmpegError, ValueError):
+            return None
+        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), self.turns))
+
+
+def _video_stream(container: av.container.InputContainer, source: str) -> av.VideoStream:
+    """The first stream of moving pictures, ready to decode; the cover of a song is none."""
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise DataError(f"{source}: has no video stream, only: {kinds}")
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise DataError(f"{source}: its pictures are damaged, or of a codec that FFmpeg lacks")
+    if stream.width * stream.height > MAX_PIXELS:
+        raise DataError(
+            f"{source}: {stream.width}x{stream.height} pixels a frame are more than the limit of "
+            f"{MAX_PIXELS}; reduce the video first"
+        )
+    # One thread: what a damaged file loses must not depend on how threads were scheduled.
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
