@@ -7,12 +7,9 @@ The cells are DIR/cells/NAME, workdirs like those of `anon_jax.main`; pre-traini
 depend on the method, is done once for each seed, in DIR/pretrained/seedN.
 """
 
-import ctypes
 import dataclasses
-import functools
 import itertools
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -151,22 +148,16 @@ def _start(
 ) -> subprocess.Popen:
     log = _log(workdir, cell.folder)
     log.parent.mkdir(parents=True, exist_ok=True)
+    bounds = [str(os.getpid()), ",".join(map(str, sorted(cores)))]
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*command, f"--workdir={workdir / cell.folder}", *cell.overrides],
+            [
+                *(sys.executable, "-m", "anon_jax.child_process", *bounds),
+                *(*command, f"--workdir={workdir / cell.folder}", *cell.overrides),
+            ],
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=functools.partial(_prepare, cores),
         )
-
-
-def _prepare(cores: Cores) -> None:
-    """In the child: it keeps to its cores, and ends with the sweep, which would start it again."""
-    if cores:
-        os.sched_setaffinity(0, cores)
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _overrides(argv: Sequence[str]) -> list[str]:
