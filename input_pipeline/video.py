@@ -73,7 +73,7 @@ class VideoFrames:
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         self.info = info = VideoInfo()
         with _open(self.path) as container:
-            stream = _video_stream(container, self.path)
+            stream = video_stream(container, self.path)
             info.fps = float(stream.average_rate or stream.guessed_rate or 0)
             scaler = _Scaler(self.short_side)
             packets = _Packets(container, stream, promised_frames(self.path, stream))
@@ -239,8 +239,12 @@ def promised_frames(path: Path, stream: av.VideoStream) -> int:
     return min(stream.frames, sum(entry in (b"dc", b"db") for entry in entries))
 
 
-def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The first stream of moving pictures, ready to decode; the cover of a song is none."""
+def video_stream(container: av.container.InputContainer, path: Path | str) -> av.VideoStream:
+    """The first stream of moving pictures, ready to decode; the cover of a song is none.
+
+    Raises:
+      DataError: there is none that can be decoded; begins with `path`, a file's or a URL.
+    """
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams}))

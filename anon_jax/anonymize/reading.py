@@ -8,13 +8,12 @@ from typing import Any
 
 import av
 import numpy as np
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from anon_jax.anonymize.frames import Frame, Shot, VideoFormat
 from anon_jax.anonymize.timing import Clock, Lost
 from input_pipeline.errors import DataError
-from input_pipeline.video import MAX_PIXELS, promised_frames
+from input_pipeline.video import MAX_PIXELS, promised_frames, video_stream
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "srt")
 _LOCAL, _REMOTE = "file", ",".join((*SCHEMES, "rtp", "tcp", "tls", "crypto"))
@@ -87,7 +86,7 @@ class VideoReader:
         self._stack = ExitStack()
         self._container = self._stack.enter_context(open_input(source))
         try:
-            self._stream = _video_stream(self._container, source)
+            self._stream = video_stream(self._container, source)
         except DataError:
             self.close()
             raise
@@ -221,23 +220,3 @@ class _Picture:
         except (av.FFmpegError, ValueError):
             return None
         return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), self.turns))
-
-
-def _video_stream(container: av.container.InputContainer, source: str) -> av.VideoStream:
-    """The first stream of moving pictures, ready to decode; the cover of a song is none."""
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise DataError(f"{source}: has no video stream, only: {kinds}")
-    stream = streams[0]
-    if stream.codec_context is None:
-        raise DataError(f"{source}: its pictures are damaged, or of a codec that FFmpeg lacks")
-    if stream.width * stream.height > MAX_PIXELS:
-        raise DataError(
-            f"{source}: {stream.width}x{stream.height} pixels a frame are more than the limit of "
-            f"{MAX_PIXELS}; reduce the video first"
-        )
-    # One thread: what a damaged file loses must not depend on how threads were scheduled.
-    stream.codec_context.thread_count = 1
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-    return stream
