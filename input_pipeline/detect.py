@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,7 @@ import numpy as np
 
 from input_pipeline.boxes import Boxes, boxes_file, load_boxes, save_boxes
 from input_pipeline.commands import run_command
-from input_pipeline.detection import DETECTORS, Detector, make_detector
+from input_pipeline.detection import DETECTORS, Detector, FrameBoxes, make_detector
 from input_pipeline.errors import DataError
 from input_pipeline.index import read_index
 from input_pipeline.processes import run_jobs
@@ -41,6 +41,7 @@ class _Job:
     records: range
     detector: str
     file: Path | None
+    every: int
     part: Path
 
 
@@ -50,6 +51,7 @@ def detect_boxes(
     *,
     detector: str = "opencv",
     file: Path | None = None,
+    every: int = 1,
     workers: int = 0,
     overwrite: bool = False,
 ) -> Boxes:
@@ -58,6 +60,7 @@ def detect_boxes(
     Args:
       detector: of `detection.DETECTORS`.
       file: the ONNX model or the table of boxes that the detector needs.
+      every: frames from one that is looked at to the next; those between get the boxes of both.
       workers: processes; 0 = one for each core.
       overwrite: find them anew.
 
@@ -71,7 +74,7 @@ def detect_boxes(
     path = boxes_file(spec, detector)
     with build_lock(spec.path.parent):
         if overwrite or not _is_current(spec, detector):
-            _find(spec, num_frames, detector, file, workers or os.cpu_count() or 1)
+            _find(spec, num_frames, detector, file, every, workers or os.cpu_count() or 1)
         else:
             say(f"{path} is there already; --overwrite finds the boxes anew")
     boxes = load_boxes(spec, detector=detector)
@@ -103,12 +106,17 @@ def _is_current(spec: DatasetSpec, detector: str) -> bool:
 
 
 def _find(
-    spec: DatasetSpec, num_frames: dict[str, int], detector: str, file: Path | None, workers: int
+    spec: DatasetSpec,
+    num_frames: dict[str, int],
+    detector: str,
+    file: Path | None,
+    every: int,
+    workers: int,
 ) -> None:
     """Runs the jobs that no earlier, interrupted call has done, and joins their parts."""
     path = boxes_file(spec, detector)
-    # Parts belong to one file of the detector and one state of the dataset.
-    plan = zlib.crc32(repr(num_frames).encode() + (file.read_bytes() if file else b""))
+    # Parts belong to one file of the detector, one stride and one state of the dataset.
+    plan = zlib.crc32(repr((num_frames, every)).encode() + (file.read_bytes() if file else b""))
     parts = path.with_suffix(f".parts-{plan:08x}")
     for other in spec.path.glob(f"{path.stem}.parts-*"):
         if other != parts:
@@ -121,6 +129,7 @@ def _find(
             range(start, min(start + _RECORDS, size)),
             detector,
             file,
+            every,
             parts / f"{split}-{start:08d}.npz",
         )
         for split, size in spec.split_sizes.items()
@@ -143,14 +152,26 @@ def _run_job(job: _Job, tick: Callable[[], None]) -> None:
     detect = _detector(job.detector, job.file)
     sizes, found = [], []
     for record in records:
-        boxes = []
+        looked_at = {}
         for position, data in enumerate(record.frames):
-            frame = decode_jpeg(data, record)
-            boxes.append(detect(frame, record.id, position))
+            if position % job.every == 0 or position == len(record.frames) - 1:
+                frame = decode_jpeg(data, record)
+                looked_at[position] = detect(frame, record.id, position)
             tick()
-        found.append(boxes)
+        found.append(_fill(looked_at, len(record.frames)))
         sizes.append(frame.shape[:2])
     save_boxes(job.part, [record.id for record in records], sizes, found)
+
+
+def _fill(looked_at: Mapping[int, FrameBoxes], num_frames: int) -> list[FrameBoxes]:
+    """The boxes of all frames: one between two that were looked at gets those of both."""
+    found = []
+    for position in range(num_frames):
+        before = max(other for other in looked_at if other <= position)
+        after = min(other for other in looked_at if other >= position)
+        around = sorted({before, after})
+        found.append(np.concatenate([looked_at[other] for other in around]))
+    return found
 
 
 @functools.lru_cache(maxsize=1)
@@ -182,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--detector", choices=DETECTORS, default="opencv", help="(default: opencv)")
     add("--model", type=Path, metavar="FILE", help="onnx: face detector of CenterFace's layout")
     add("--boxes", type=Path, metavar="FILE", help="file: table id,frame,top,left,height,width")
+    add("--every", type=int, default=1, metavar="N", help="looks at each N-th frame (default: 1)")
     add("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
     add("--overwrite", action="store_true", help="find them anew")
     return parser
@@ -198,11 +220,14 @@ def _detect(arguments: argparse.Namespace) -> None:
     for option in ("model", "boxes"):
         if getattr(arguments, option) and option != needed:
             raise DataError(f"--{option} is not for the detector '{arguments.detector}'")
+    if arguments.every < 1:
+        raise DataError(f"--every={arguments.every}: has to be 1 (every frame) or more")
     detect_boxes(
         arguments.dataset,
         arguments.data_dir,
         detector=arguments.detector,
         file=getattr(arguments, needed) if needed else None,
+        every=arguments.every,
         workers=max(0, arguments.workers),
         overwrite=arguments.overwrite,
     )

@@ -233,6 +233,20 @@ def test_the_command_keeps_the_boxes_of_all_records(data_dir, tmp_path, capsys):
     assert "1 boxes in 960 frames" in capsys.readouterr().err
 
 
+def test_frames_between_those_looked_at_get_the_boxes_of_both(data_dir, tmp_path, capsys):
+    path = tmp_path / "boxes.csv"
+    lefts = table_of(data_dir, path)
+    assert call(data_dir, f"--boxes={path}", "--workers=1", "--every=4") == 0
+    # Of ten frames 0, 4, 8 and the last one, which has no box, are looked at.
+    assert "1440 boxes in 960 frames of 96 records; 90.0% of the frames" in capsys.readouterr().err
+    spec = load_spec(VIDEOS, data_dir)
+    record = detect.RecordSource(spec, "test")[0]
+    boxes, box = load_boxes(spec, detector="file"), [4, lefts[record.id], 9, 7]
+    shape = detect.decode_jpeg(record.frames[0], record).shape
+    found = [boxes.of_frame(record, position, shape).tolist() for position in range(10)]
+    assert found == [[box], *[[box, box]] * 3, [box], *[[box, box]] * 3, [box], []]
+
+
 def test_a_stopped_command_continues(data_dir, tmp_path, monkeypatch, capsys):
     path = tmp_path / "boxes.csv"
     lefts = table_of(data_dir, path)
@@ -263,6 +277,7 @@ def test_a_stopped_command_continues(data_dir, tmp_path, monkeypatch, capsys):
     [
         (["--detector=onnx"], "'onnx' needs --model=FILE"),
         (["--detector=file"], "'file' needs --boxes=FILE"),
+        (["--every=0"], "--every=0: has to be 1"),
         (["--detector=opencv", "--model=x"], "--model is not for the detector 'opencv'"),
         (["--detector=file", "--boxes=missing.csv"], "there is no file missing.csv"),
     ],
