@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,15 @@ class Options:
       overwrite: replace outputs that are there.
       preview: write raw and anonymized frames side by side.
       seconds: of a camera or URL; None = until it ends.
+      on_frame: called with the frames of a video that are done, after each; what it raises ends
+        that video, and the run if it is no Exception.
     """
 
     keep_audio: bool = False
     overwrite: bool = False
     preview: bool = False
     seconds: float | None = None
+    on_frame: Callable[[int], object] | None = None
 
 
 def run_jobs(jobs: Sequence[Job], method: Method, options: Options) -> list[dict[str, Any]]:
@@ -110,7 +113,7 @@ def _anonymize_video(job: Job, method: Method, options: Options) -> dict[str, An
                 open_writer,
                 check=check,
                 preview=options.preview,
-                advance=bar.advance_to if bar else lambda frames: None,
+                advance=_tellers(bar, options),
             )
             pipeline.run()
         assert pipeline.stream is not None
@@ -131,6 +134,18 @@ def _anonymize_video(job: Job, method: Method, options: Options) -> dict[str, An
             "nearly_unchanged": check.facts(),
             "warnings": warnings,
         }
+
+
+def _tellers(bar: Progress | None, options: Options) -> Callable[[int], None]:
+    """Tells all who want to know how many frames are done."""
+
+    def advance(frames: int) -> None:
+        if bar:
+            bar.advance_to(frames)
+        if options.on_frame:
+            options.on_frame(frames)
+
+    return advance
 
 
 def _anonymize_image(job: Job, method: Method, options: Options) -> dict[str, Any]:
