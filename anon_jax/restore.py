@@ -37,6 +37,7 @@ class Anonymizer:
       config: of the run that trained it, as a dict.
       format: of the exported folder; 0 where it comes from a workdir.
       sha256: of the weights, the same for a workdir and for what was exported from it.
+      net: parameters and BatchNorm statistics, on this process's first device.
       multiple: height and width are padded to multiples of this inside, and cropped back.
     """
 
@@ -44,7 +45,7 @@ class Anonymizer:
         self.config, self.format, self.sha256 = config, folder_format, sha256
         self._network = Network(modules.anonymizer(ConfigDict(config)))
         self.multiple = _multiple(self._network)
-        self._net = net
+        self.net = net
         self._run = jax.jit(self._anonymize)
 
     def __call__(self, frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h w 3"]:
@@ -61,7 +62,7 @@ class Anonymizer:
             )
         if not frames.size:
             return frames.copy()
-        return np.array(self._run(self._net, frames))
+        return np.array(self._run(self.net, frames))
 
     def _anonymize(self, net: NetState, frames: UInt8[Array, "n h w 3"]) -> UInt8[Array, "n h w 3"]:
         height, width = frames.shape[1:3]
@@ -119,7 +120,7 @@ def save_anonymizer(workdir: str | Path, folder: str | Path) -> Path:
     try:
         partial.mkdir(parents=True)
         with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(partial / _WEIGHTS, _as_tree(anonymizer._net))
+            checkpointer.save(partial / _WEIGHTS, _as_tree(anonymizer.net))
         facts = {"format": FORMAT, "anon_jax": metadata.version("anon_jax")}
         facts |= {"sha256": anonymizer.sha256, "config": anonymizer.config}
         write_json(partial / "config.json", facts)

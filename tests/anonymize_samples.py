@@ -164,9 +164,9 @@ def files_in(folder: Path) -> list[str]:
 class Identity:
     """An engine that lets everything pass."""
 
-    name, sha256 = "identity", "0" * 64
+    name, precision, sha256 = "identity", "float32", "0" * 64
 
-    def __init__(self, checkpoint: Path):
+    def __init__(self, checkpoint: Path, precision: str | None):
         self.calls = 0
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ def test_a_workdir_and_what_was_exported_are_the_same_function():
     frames = np.stack(pictures(2, 32, 32))
     np.testing.assert_array_equal(run(frames), alone(frames))
     # One device, though the run had four and this process has eight.
-    assert len(jax.tree.leaves(alone._net)[0].sharding.device_set) == 1
+    assert len(jax.tree.leaves(alone.net)[0].sharding.device_set) == 1
 
 
 def test_any_size_is_padded_by_replication_and_cropped_back():
@@ -36,7 +36,7 @@ def test_any_size_is_padded_by_replication_and_cropped_back():
     output = anonymizer(frames)
     assert (output.shape, output.dtype) == (frames.shape, np.uint8)
     padded = np.pad(frames, ((0, 0), (0, 32 - 21), (0, 48 - 37), (0, 0)), mode="edge")
-    expected, _ = anonymizer._network.apply(anonymizer._net, to_float(padded))
+    expected, _ = anonymizer._network.apply(anonymizer.net, to_float(padded))
     expected = np.asarray(expected)[:, :21, :37] * 255
     # Rounding is to the nearest level; the two are compiled apart.
     assert np.abs(output - expected).max() < 0.51

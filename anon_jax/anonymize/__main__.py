@@ -16,6 +16,7 @@ from anon_jax.anonymize import methods
 from anon_jax.anonymize.batch import Options, describe_jobs, run_jobs
 from anon_jax.anonymize.engines import ENGINES
 from anon_jax.anonymize.jobs import Plan, plan
+from anon_jax.export.checking import PRECISIONS
 from anon_jax.results import write_json
 from input_pipeline.errors import DataError
 from input_pipeline.progress import say
@@ -100,7 +101,11 @@ def _check(arguments: argparse.Namespace, chosen: Plan) -> None:
 def _method(arguments: argparse.Namespace) -> methods.Method:
     if arguments.checkpoint:
         return methods.learned(
-            Path(arguments.checkpoint), arguments.engine, arguments.resolution, arguments.smoothing
+            Path(arguments.checkpoint),
+            arguments.engine,
+            arguments.resolution,
+            arguments.smoothing,
+            arguments.precision,
         )
     return methods.obfuscation(
         arguments.method, arguments.detector, arguments.resolution, arguments.smoothing
@@ -114,9 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="file, folder, pattern, camera number or URL")
     add("--output", required=True, help="a file, or a folder (new ones end with a slash)")
-    add("--checkpoint", help="workdir of a run, or what save_anonymizer wrote")
+    add("--checkpoint", help="workdir of a run, or what save_anonymizer or anon_jax.export wrote")
     add("--method", choices=methods.METHODS, help="an anonymizer that needs no checkpoint")
     add("--engine", default="auto", choices=("auto", *ENGINES), help="what runs the checkpoint")
+    add("--precision", choices=PRECISIONS, help="of the engine; float32 where nothing else is said")
     add("--detector", default="opencv", help="of blur and blacken: opencv, or an ONNX file besides")
     add("--resolution", type=int, help="short side at which larger frames are anonymized")
     add("--smoothing", type=float, default=0.0, help="against flicker: 0 (none) to below 1")

@@ -56,7 +56,13 @@ class Method:
     start: Callable[[int, int], tuple[FrameStream, int]]
 
 
-def learned(checkpoint: Path, engine: str, resolution: int | None, smoothing: float) -> Method:
+def learned(
+    checkpoint: Path,
+    engine: str,
+    resolution: int | None,
+    smoothing: float,
+    precision: str | None = None,
+) -> Method:
     """f_A of a checkpoint.
 
     Args:
@@ -64,17 +70,19 @@ def learned(checkpoint: Path, engine: str, resolution: int | None, smoothing: fl
       resolution: short side that larger frames are reduced to for f_A; its output is enlarged
         back. None = their own size.
       smoothing: see `Smoothing`.
+      precision: of the engine's arithmetic; see `make_engine`.
 
     Raises:
       DataError: as `make_engine`.
     """
-    running = make_engine(engine, checkpoint)
+    running = make_engine(engine, checkpoint, precision)
 
     def start(height: int, width: int) -> tuple[FrameStream, int]:
         frames = batch_size(*scaled_size(height, width, resolution))
         return WholeFrames(_padded(running, frames), resolution, smoothing), frames
 
-    facts = {"checkpoint": str(checkpoint), "sha256": running.sha256, "engine": running.name}
+    facts = {"checkpoint": str(checkpoint), "sha256": running.sha256}
+    facts |= {"engine": running.name, "precision": running.precision}
     return Method("learned", facts, start)
 
 
