@@ -21,11 +21,13 @@ from anon_jax.errors import WorkdirError
 from anon_jax.methods import METHODS
 from anon_jax.phases import modules
 from anon_jax.results import write_json
+from anon_jax.shipped import checkpoint_folder
 from anon_jax.state import NetState, Network
 from anon_jax.steps import to_float
 
 FORMAT = 1  # of an exported folder; a change that this code could not read raises it
 _WEIGHTS = "anonymizer"  # the checkpoint inside an exported folder
+_ORBAX_NOTE = "commit_success.txt"  # tells the folder's path, and nothing reads it
 _PHASE = "minimax"  # the phase of a run that leaves the trained f_A
 _DAMAGED = (ValueError, KeyError, TypeError, OSError)  # what Orbax raises for what it cannot read
 
@@ -75,7 +77,9 @@ class Anonymizer:
 
 
 def load_anonymizer(folder: str | Path) -> Anonymizer:
-    """The anonymizer of a run's workdir, or of a folder that `save_anonymizer` wrote.
+    """The anonymizer of a run's workdir, of a folder that `save_anonymizer` wrote, or "small".
+
+    "small" is the checkpoint that comes with the package (`anon_jax.shipped`).
 
     Needs neither the dataset nor the number of devices that it was trained with: it runs on the
     first device of this process. Nothing is written.
@@ -84,7 +88,7 @@ def load_anonymizer(folder: str | Path) -> Anonymizer:
       WorkdirError: there is no such folder or no checkpoint in it, it is of another kind (a method
         without f_A, another network), damaged, or of a newer format; says which.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = checkpoint_folder(folder).expanduser().absolute()
     stored = _read_json(folder)
     folder_format = stored.get("format", 0) if "networks" not in stored else 0
     if not isinstance(folder_format, int) or folder_format > FORMAT:
@@ -105,8 +109,8 @@ def load_anonymizer(folder: str | Path) -> Anonymizer:
 def save_anonymizer(workdir: str | Path, folder: str | Path) -> Path:
     """Writes f_A of a workdir (or of another exported folder) alone, whole or not at all.
 
-    The folder has `config.json` ("format", the run's config, the weights' SHA-256) and
-    `anonymizer/`, an Orbax checkpoint of parameters and BatchNorm statistics.
+    The folder has `config.json` ("format", the run's config without its paths, the weights'
+    SHA-256) and `anonymizer/`, an Orbax checkpoint of parameters and BatchNorm statistics.
 
     Raises:
       WorkdirError: as `load_anonymizer`, or there is something at `folder` already.
@@ -121,13 +125,23 @@ def save_anonymizer(workdir: str | Path, folder: str | Path) -> Path:
         partial.mkdir(parents=True)
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / _WEIGHTS, _as_tree(anonymizer.net))
+        (partial / _WEIGHTS / _ORBAX_NOTE).unlink(missing_ok=True)
         facts = {"format": FORMAT, "anon_jax": metadata.version("anon_jax")}
-        facts |= {"sha256": anonymizer.sha256, "config": anonymizer.config}
+        facts |= {"sha256": anonymizer.sha256, "config": without_paths(anonymizer.config)}
         write_json(partial / "config.json", facts)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def without_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's config as others may see it: paths tell who trained it, and where."""
+    data = {**config["data"], "data_dir": ""}
+    start = dict.fromkeys(config.get("init_from", {}), "")
+    attack = {**config.get("evaluate_privacy", {}), "init_from": ""}
+    paths = {"data": data, "init_from": start, "evaluate_privacy": attack, "pretrained": ""}
+    return {**config, **paths}
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
@@ -152,6 +166,12 @@ def _check_config(folder: Path, config: Any) -> None:
     """Whether this is the config of a method that learns an f_A which takes whole frames."""
     if not isinstance(config, dict) or not isinstance(config.get("networks"), dict):
         raise WorkdirError(f"{folder}/config.json is no config of anon_jax: it lacks 'networks'")
+    if not isinstance(config.get("data"), dict) or not isinstance(
+        config["data"].get("resolution"), int
+    ):
+        raise WorkdirError(
+            f"{folder}/config.json is no config of anon_jax: it lacks 'data.resolution'"
+        )
     method = METHODS.get(config.get("method", ""))
     if method is not None and not method.learned:
         raise WorkdirError(

@@ -9,13 +9,13 @@ import av
 import cv2
 import numpy as np
 import pytest
-from anonymize_samples import pictures, read_times, write_timed
+from anonymize_samples import Identity, pictures, read_times, write_timed
 
-from anon_jax.anonymize import camera, regions
+from anon_jax.anonymize import camera, engines, regions
 from anon_jax.anonymize.__main__ import main
 from anon_jax.anonymize.frames import Anonymized
 from anon_jax.anonymize.jobs import plan
-from anon_jax.anonymize.methods import WholeFrames, obfuscation
+from anon_jax.anonymize.methods import WholeFrames, learned, obfuscation
 from anon_jax.anonymize.outputs import whole_or_nothing
 from anon_jax.anonymize.selfcheck import SelfCheck
 from anon_jax.anonymize.smoothing import Smoothing
@@ -57,6 +57,23 @@ def test_downsampling_leaves_the_same_rows_of_every_size():
         bends = np.abs(np.diff(result.frame[:, 0, 0].astype(int), 2)) > 2
         assert result.frame.shape == frame.shape
         assert bends.sum() <= 2 * 28
+
+
+def test_frames_far_larger_than_those_of_the_training_are_warned_of(monkeypatch, tmp_path):
+    monkeypatch.setattr(engines, "ENGINES", {"identity": Identity})  # trained on 64 pixels
+
+    def warnings(height, width, checkpoint=tmp_path, resolution=None):
+        stream, _ = learned(checkpoint, "identity", resolution, 0.0).start(height, width)
+        return stream.warnings()
+
+    assert warnings(128, 300) == []
+    (warning,) = warnings(300, 129)
+    assert "trained on frames of 64 pixels (short side) and sees 129 here" in warning
+    assert "--resolution=64" in warning
+    assert warnings(300, 400, resolution=100) == []
+    # The package's own checkpoint is run at its own size unless something else is asked for.
+    assert warnings(300, 400, checkpoint="small") == []
+    assert warnings(300, 400, checkpoint="small", resolution=200) != []
 
 
 def test_resolution_works_small_and_gives_back_the_size():

@@ -18,6 +18,7 @@ from anon_jax.anonymize.engines import ENGINES
 from anon_jax.anonymize.jobs import Plan, plan
 from anon_jax.export.checking import PRECISIONS
 from anon_jax.results import write_json
+from anon_jax.shipped import SMALL
 from input_pipeline.errors import DataError
 from input_pipeline.progress import say
 
@@ -84,7 +85,7 @@ def _check(arguments: argparse.Namespace, chosen: Plan) -> None:
     if bool(arguments.checkpoint) == bool(arguments.method):
         raise DataError(
             "say how to anonymize: --checkpoint=DIR of a trained anonymizer, or "
-            f"--method={'|'.join(methods.METHODS)}"
+            f"--checkpoint={SMALL}, or --method={'|'.join(methods.METHODS)}"
         )
     if not 0 <= arguments.smoothing < 1:
         raise DataError(f"--smoothing is {arguments.smoothing}; it has to be from 0 to below 1")
@@ -101,7 +102,7 @@ def _check(arguments: argparse.Namespace, chosen: Plan) -> None:
 def _method(arguments: argparse.Namespace) -> methods.Method:
     if arguments.checkpoint:
         return methods.learned(
-            Path(arguments.checkpoint),
+            arguments.checkpoint,
             arguments.engine,
             arguments.resolution,
             arguments.smoothing,
@@ -119,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="file, folder, pattern, camera number or URL")
     add("--output", required=True, help="a file, or a folder (new ones end with a slash)")
-    add("--checkpoint", help="workdir of a run, or what save_anonymizer or anon_jax.export wrote")
+    add("--checkpoint", help="workdir of a run, what save_anonymizer or anon_jax.export wrote, or "
+        "small: the one that comes with the package")  # fmt: skip
     add("--method", choices=methods.METHODS, help="an anonymizer that needs no checkpoint")
     add("--engine", default="auto", choices=("auto", *ENGINES), help="what runs the checkpoint")
     add("--precision", choices=PRECISIONS, help="of the engine; float32 where nothing else is said")

@@ -30,11 +30,13 @@ class Engine(Protocol):
       name: the key in ENGINES.
       precision: of its arithmetic, one of PRECISIONS.
       sha256: of the checkpoint's weights.
+      trained_at: pixels of the short side of the frames that f_A was trained on.
     """
 
     name: str
     precision: str
     sha256: str
+    trained_at: int
 
     def __call__(self, frames: Frames) -> Frames:
         """Anonymizes a batch of RGB frames of any size, each on its own."""
@@ -58,6 +60,7 @@ class JaxEngine:
         self.precision = precision or names[anonymizer.config["dtype"]]
         self._anonymizer = in_precision(anonymizer, self.precision)
         self.sha256 = anonymizer.sha256
+        self.trained_at = anonymizer.config["data"]["resolution"]
 
     def __call__(self, frames: Frames) -> Frames:
         """Anonymizes a batch.
@@ -84,8 +87,9 @@ class ModelEngine:
       run: the model, checked.
     """
 
-    def __init__(self, name: str, precision: str, sha256: str, run: Padded):
-        self.name, self.precision, self.sha256, self._run = name, precision, sha256, run
+    def __init__(self, name: str, precision: str, sha256: str, trained_at: int, run: Padded):
+        self.name, self.precision, self.sha256 = name, precision, sha256
+        self.trained_at, self._run = trained_at, run
 
     def __call__(self, frames: Frames) -> Frames:
         """Anonymizes a batch.
@@ -118,7 +122,8 @@ def _converted(name: str, checkpoint: Path, precision: str | None) -> Engine:
     anonymizer = load_anonymizer(checkpoint)
     precision = precision or "float32"
     run = convert(anonymizer, name, precision)
-    return ModelEngine(FORMATS[name].engine, precision, anonymizer.sha256, run)
+    trained_at = anonymizer.config["data"]["resolution"]
+    return ModelEngine(FORMATS[name].engine, precision, anonymizer.sha256, trained_at, run)
 
 
 # The fastest on CPUs first; each takes a checkpoint and a precision (None = its own choice) and
@@ -197,7 +202,7 @@ def _open_export(exported: Exported, name: str, precision: str | None) -> Engine
     with np.load(exported.folder / PROBE) as probe:
         found = worst_psnr(run(probe["frames"]), probe["anonymized"])
     check_psnr(found, exported.precision, f"{exported.folder}: on this machine the model")
-    return ModelEngine(engine, exported.precision, exported.sha256, run)
+    return ModelEngine(engine, exported.precision, exported.sha256, exported.trained_at, run)
 
 
 def batch_size(height: int, width: int) -> int:

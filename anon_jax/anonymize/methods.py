@@ -13,6 +13,7 @@ from anon_jax.anonymize.engines import Engine, batch_size, make_engine
 from anon_jax.anonymize.frames import Anonymized, Frame
 from anon_jax.anonymize.regions import HideRegions, find_with
 from anon_jax.anonymize.smoothing import Smoothing
+from anon_jax.shipped import SMALL, SMALL_RESOLUTION, checkpoint_folder
 from input_pipeline.errors import DataError
 from input_pipeline.obfuscation import OBFUSCATIONS, downsample
 from input_pipeline.video import scaled_size
@@ -20,6 +21,9 @@ from input_pipeline.video import scaled_size
 # Rows that `downsample` leaves of the short side: what downsampling by 4 leaves of 112, the
 # resolution of the published comparisons. A fixed factor would leave a face in a large frame.
 LEFT_OF_SHORT_SIDE = 28
+
+# A network without attention sees so many pixels around each one, whatever the frame's size.
+_LARGEST_GROWTH = 2
 
 METHODS = ("blur", "blacken", "downsample")
 _REGIONS = {"blur": "strong_blur", "blacken": "blacken"}  # -> rows of OBFUSCATIONS
@@ -57,7 +61,7 @@ class Method:
 
 
 def learned(
-    checkpoint: Path,
+    checkpoint: str | Path,
     engine: str,
     resolution: int | None,
     smoothing: float,
@@ -66,20 +70,25 @@ def learned(
     """f_A of a checkpoint.
 
     Args:
+      checkpoint: a folder, or SMALL.
       engine: "auto" or a key of ENGINES.
       resolution: short side that larger frames are reduced to for f_A; its output is enlarged
-        back. None = their own size.
+        back. None = their own size, but SMALL_RESOLUTION for the checkpoint SMALL.
       smoothing: see `Smoothing`.
       precision: of the engine's arithmetic; see `make_engine`.
 
     Raises:
       DataError: as `make_engine`.
     """
-    running = make_engine(engine, checkpoint, precision)
+    if str(checkpoint) == SMALL and resolution is None:
+        resolution = SMALL_RESOLUTION
+    running = make_engine(engine, checkpoint_folder(checkpoint), precision)
 
     def start(height: int, width: int) -> tuple[FrameStream, int]:
-        frames = batch_size(*scaled_size(height, width, resolution))
-        return WholeFrames(_padded(running, frames), resolution, smoothing), frames
+        size = scaled_size(height, width, resolution)
+        frames = batch_size(*size)
+        warnings = _too_large(min(size), running.trained_at)
+        return WholeFrames(_padded(running, frames), resolution, smoothing, warnings), frames
 
     facts = {"checkpoint": str(checkpoint), "sha256": running.sha256}
     facts |= {"engine": running.name, "precision": running.precision}
@@ -118,6 +127,7 @@ class WholeFrames:
 
     Args:
       run: uint8 [N, H, W, 3] -> the same.
+      warnings: what is known before the first frame.
     """
 
     def __init__(
@@ -125,8 +135,9 @@ class WholeFrames:
         run: Callable[[UInt8[np.ndarray, "n h w 3"]], UInt8[np.ndarray, "n h w 3"]],
         resolution: int | None,
         smoothing: float,
+        warnings: Sequence[str] = (),
     ):
-        self._run, self._resolution = run, resolution
+        self._run, self._resolution, self._warnings = run, resolution, warnings
         self._smoothing = Smoothing(smoothing) if smoothing else None
 
     def feed(self, frames: Sequence[Frame]) -> Iterable[Anonymized]:
@@ -148,8 +159,19 @@ class WholeFrames:
         return {"cuts": self._smoothing.cuts} if self._smoothing else {}
 
     def warnings(self) -> list[str]:
-        """Nothing that the self-check does not say."""
+        """What the self-check does not say."""
+        return list(self._warnings)
+
+
+def _too_large(short_side: int, trained_at: int) -> list[str]:
+    """A warning where people are much larger, in pixels, than in the frames of the training."""
+    if short_side <= _LARGEST_GROWTH * trained_at:
         return []
+    return [
+        f"the anonymizer was trained on frames of {trained_at} pixels (short side) and sees "
+        f"{short_side} here: it hides less of what is larger than there; "
+        f"--resolution={trained_at} makes the frames smaller for it"
+    ]
 
 
 def _padded(engine: Engine, size: int) -> Callable[[np.ndarray], np.ndarray]:

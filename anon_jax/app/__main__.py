@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
 from anon_jax.anonymize import methods
@@ -116,7 +115,7 @@ def _methods(checkpoints: Sequence[str]) -> tuple[dict[str, methods.Method], dic
     labels: dict[str, str] = {}
     for folder in checkpoints:
         name = f"checkpoint {folder}"
-        chosen[name] = methods.learned(Path(folder), engine="auto", resolution=None, smoothing=0.0)
+        chosen[name] = methods.learned(folder, "auto", resolution=None, smoothing=0.0)
         labels[name] = f"Trained anonymizer {folder}"
     for name, label in _LABELS.items():
         chosen[name] = methods.obfuscation(name, "opencv")

@@ -25,7 +25,7 @@ from anon_jax.export.folder import (
 from anon_jax.export.frames import drawn_frames
 from anon_jax.export.runtimes import RUNTIMES, Padded, import_openvino, open_model
 from anon_jax.phases import modules
-from anon_jax.restore import Anonymizer
+from anon_jax.restore import Anonymizer, without_paths
 from anon_jax.state import Network
 from anon_jax.steps import to_float
 
@@ -76,8 +76,9 @@ def export(
         probe = np.stack(drawn_frames(_PROBE_FRAMES, _PROBE_SIDE))
         np.savez(partial / PROBE, frames=probe, anonymized=run(probe))
         facts = {"worst": round(worst, 2), "frames": len(checking)}
-        exported = Exported(folder, name, precision, anonymizer.multiple, anonymizer.sha256)
-        write_config(partial, exported, facts, anonymizer.config)
+        multiple, trained_at = anonymizer.multiple, anonymizer.config["data"]["resolution"]
+        exported = Exported(folder, name, precision, multiple, anonymizer.sha256, trained_at)
+        write_config(partial, exported, facts, without_paths(anonymizer.config))
     return facts
 
 

@@ -51,6 +51,7 @@ class Exported:
       precision: of the model.
       multiple: that height and width of its frames have to be of.
       sha256: of the checkpoint's weights.
+      trained_at: pixels of the short side of the frames that f_A was trained on.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Exported:
     precision: str
     multiple: int
     sha256: str
+    trained_at: int
 
     @property
     def model(self) -> Path:
@@ -92,7 +94,14 @@ def read_export(folder: Path) -> Exported | None:
     try:
         name, precision, hashes = stored["format"], stored["precision"], stored["files"]
         check_combination(name, precision)
-        found = Exported(folder, name, precision, stored["multiple"], stored["checkpoint"])
+        found = Exported(
+            folder,
+            name,
+            precision,
+            stored["multiple"],
+            stored["checkpoint"],
+            stored["config"]["data"]["resolution"],
+        )
         for file in (*FORMATS[name].files, PROBE):
             if _sha256(folder / file) != hashes[file]:
                 raise ExportError(
@@ -133,7 +142,7 @@ def write_config(
 
     Args:
       psnr: what was measured, and on which frames.
-      config: of the run that trained the anonymizer.
+      config: of the run that trained the anonymizer, without its paths.
     """
     files = (*FORMATS[exported.format].files, PROBE)
     facts = {

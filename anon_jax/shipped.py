@@ -1,0 +1,13 @@
+"""The small checkpoint that comes with the package; its card is pretrained/small/MODEL_CARD.md."""
+
+from pathlib import Path
+
+SMALL = "small"  # what the commands call it; a folder of this name is ./small
+SMALL_RESOLUTION = 32  # pixels of the short side that it was trained on
+
+
+def checkpoint_folder(name: str | Path) -> Path:
+    """The folder that a user means: the package's own for SMALL, else the path as it is."""
+    if str(name) == SMALL:
+        return Path(__file__).parent / "pretrained" / SMALL
+    return Path(name)
