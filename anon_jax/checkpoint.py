@@ -1,109 +1,245 @@
-"""Checkpoints of one phase: the training state together with the data iterator's position."""
+"""Checkpoints of one phase: the training state together with the data iterator's position.
 
+    DIRECTORY/STEP/state, data    written by Orbax
+    DIRECTORY/STEP/loop.json      what the loop carries from one step to the next
+    DIRECTORY/STEP/metrics        the score on validation, once it is known
+    DIRECTORY/STEP/manifest.json  the checksums of all these
+
+A folder is called by its step alone when it is whole; others (STEP.partial) are leftovers of a dead
+process.
+"""
+
+import contextlib
+import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
+from anon_jax import interruption
 from anon_jax.errors import WorkdirError
+from anon_jax.manifest import find_damage, read_manifest, write_manifest
+from anon_jax.results import PARTIAL, write_json
 from anon_jax.state import NetState, TrainState
+from input_pipeline.progress import say
+
+_KEPT = 2  # newest ones: where the last is damaged, training goes on from the one before
+_LOOP = "loop.json"
+_SCORE = "metrics/metrics"  # where Orbax's manager keeps it
+# What Orbax, tensorstore and Grain raise for what they cannot read or write.
+_UNREADABLE = (ValueError, KeyError, TypeError, OSError)
 
 
 class Checkpointer:
-    """Saves and restores below one folder; keeps the latest checkpoint, and of `scored` the best.
+    """Saves and restores below one folder; keeps the newest checkpoints and the one scored best.
 
-    A save is atomic: a kill in the middle of it leaves the former checkpoint as the latest.
+    A save is atomic: a kill in the middle of it leaves the former checkpoints as they were. Only
+    `save`, `record_score` and `restore` change anything on disk.
     """
 
     def __init__(self, directory: Path, *, scored: bool = False):
+        """`scored`: each checkpoint is to have a score, and the best one is read in the end."""
         self.directory = directory.absolute()
-        policies: list[Any] = [checkpoint_managers.LatestN(1)]
-        if scored:
-            policies.append(checkpoint_managers.BestN(get_metric_fn=_score, n=1))
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-            best_fn=_score if scored else None,
-            cleanup_tmp_directories=True,
-            # The step that follows a save reuses the state's memory, so the save has to be over.
-            enable_async_checkpointing=False,
-        )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._scored = scored
+        self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
 
     def latest_step(self) -> int | None:
         """Step of the newest whole checkpoint."""
-        return self._manager.latest_step()
+        return max(self._steps(), default=None)
 
-    def save(self, state: TrainState, iterator: Any, score: float | None = None) -> None:
-        """Saves at `state.step`; with a `score` (higher is better) it competes for the best."""
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(iterator)
-            ),
-            metrics=None if score is None else {"score": float(score)},
+    def best_step(self) -> int | None:
+        """Step of the highest score, of the later one among equals."""
+        scores = {step: self.score(step) for step in self._steps()}
+        ranked = [(_rank(score), step) for step, score in scores.items() if score is not None]
+        return max(ranked)[1] if ranked else None
+
+    def score(self, step: int) -> float | None:
+        """The score that was recorded for a checkpoint."""
+        folder = self._folder(step)
+        try:
+            listed = read_manifest(folder)
+            if listed is not None and _SCORE not in listed:
+                return None  # a kill came between the score and the manifest
+            score = json.loads((folder / _SCORE).read_text())["score"]
+            return math.nan if score is None else float(score)
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def save(self, state: TrainState, iterator: Any, loop: dict[str, Any] | None = None) -> None:
+        """Saves at `state.step`, then removes the checkpoints that are no longer kept.
+
+        Args:
+          loop: JSON values that `restore` gives back.
+
+        Raises:
+          WorkdirError: the disk is full, or the folder may not be written; what was saved before
+            stays.
+        """
+        step = int(state.step)
+        partial = self.directory / f"{step}{PARTIAL}"
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(iterator)
         )
+        kept = self.latest_step()
+        with interruption.saving():
+            try:
+                self._remove_leftovers()
+                self._orbax.save(partial, args=arguments)
+                write_json(partial / _LOOP, loop or {})
+                write_manifest(partial)
+                partial.rename(self._folder(step))
+            except _UNREADABLE as error:
+                with contextlib.suppress(OSError):
+                    self._remove_leftovers()
+                raise WorkdirError(
+                    f"The checkpoint of step {step} could not be written to {self.directory}: "
+                    f"{_first_line(error)}. Kept is {_named(kept)}; make room or restore the "
+                    "rights, and the same command goes on from there"
+                ) from error
+            self._prune()
 
-    def restore(self, state: TrainState, iterator: Any) -> TrainState:
-        """The latest checkpoint, or `state` where there is none; moves `iterator` along."""
-        step = self.latest_step()
-        if step is None:
-            return state
-        restored = self._manager.restore(
+    def record_score(self, step: int, score: float) -> None:
+        """The checkpoint of `step` competes for the best with `score` (higher is better)."""
+        folder = self._folder(step)
+        write_json(folder / _SCORE, {"score": None if math.isnan(score) else score})
+        write_manifest(folder)
+        self._prune()
+
+    def restore(self, state: TrainState, iterator: Any) -> tuple[TrainState, dict[str, Any]]:
+        """The newest undamaged checkpoint, or `state` where there is none, and what `save` took.
+
+        Moves `iterator` along. Damaged checkpoints are named on stderr and removed, and so are
+        leftovers of a killed process. Any that is damaged may have been the best of a scored phase:
+        there training goes on from before it, which brings it back.
+
+        Raises:
+          WorkdirError: all that would do are damaged, or what is there does not fit `state`.
+        """
+        self._remove_leftovers()
+        steps = self._steps()
+        damaged = {step: words for step in steps if (words := find_damage(self._folder(step)))}
+        end = min(damaged) if damaged and self._scored else math.inf
+        sound = [step for step in steps if step < end and step not in damaged]
+        if not sound:
+            if damaged:
+                raise WorkdirError(self._damage(damaged))
+            return state, {}
+        step = max(sound)
+        found = self._read(
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(_abstract(state)),
-                data=grain.checkpoint.CheckpointRestore(iterator),
-            ),
+            state=ocp.args.StandardRestore(_abstract(state)),
+            data=grain.checkpoint.CheckpointRestore(iterator),
         )
-        return restored["state"]
+        for other, words in damaged.items():
+            say(f"{self._folder(other)} is damaged: {words}; going on from step {step}")
+        for other in steps:
+            if other > step or other in damaged:
+                self._remove(other)
+        return found["state"], self._loop(step)
 
     def restore_best(self, state: TrainState) -> TrainState:
         """The checkpoint of the best score, into the structure and sharding of `state`.
 
         Raises:
-          WorkdirError: there is none.
+          WorkdirError: there is none, or it is damaged.
         """
-        step = self._manager.best_step()
-        if step is None:
-            raise WorkdirError(self._nothing_there())
-        target = ocp.args.StandardRestore(_abstract(state))
-        return self._manager.restore(step, args=ocp.args.Composite(state=target))["state"]
+        step = self._sound(self.best_step())
+        return self._read(step, state=ocp.args.StandardRestore(_abstract(state)))["state"]
 
     def restore_net(self, name: str, like: NetState, sharding: jax.sharding.Sharding) -> NetState:
         """One network of the latest checkpoint, without its optimizer, in the structure of `like`.
 
         Raises:
-          WorkdirError: there is no checkpoint.
+          WorkdirError: there is no checkpoint, or it is damaged.
         """
-        step = self.latest_step()
-        if step is None:
-            raise WorkdirError(self._nothing_there())
+        step = self._sound(self.latest_step())
         net = {"params": like.params, "batch_stats": like.batch_stats}
         target = {"nets": {name: _abstract(net, sharding)}}
-        args = ocp.args.PyTreeRestore(
+        arguments = ocp.args.PyTreeRestore(
             item=target,
             partial_restore=True,
             restore_args=ocp.checkpoint_utils.construct_restore_args(target),
         )
-        restored = self._manager.restore(step, args=ocp.args.Composite(state=args))
-        return NetState(**restored["state"]["nets"][name])
-
-    def _nothing_there(self) -> str:
-        return (
-            f"There is no checkpoint in {self.directory}: the phase that writes it has not run "
-            "yet; add it to config.phases"
-        )
+        return NetState(**self._read(step, state=arguments)["state"]["nets"][name])
 
     def close(self) -> None:
-        """Frees the manager's threads."""
-        self._manager.close()
+        """Frees Orbax's threads."""
+        self._orbax.close()
+
+    def _steps(self) -> list[int]:
+        if not self.directory.is_dir():
+            return []
+        return [int(path.name) for path in self.directory.iterdir() if path.name.isdecimal()]
+
+    def _folder(self, step: int) -> Path:
+        return self.directory / str(step)
+
+    def _loop(self, step: int) -> dict[str, Any]:
+        """Empty for a checkpoint of an older version."""
+        path = self._folder(step) / _LOOP
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def _read(self, step: int, **items: Any) -> Any:
+        try:
+            with interruption.deferred():  # Orbax's threads are loud when its loop is left
+                return self._orbax.restore(self._folder(step), args=ocp.args.Composite(**items))
+        except _UNREADABLE as error:
+            raise WorkdirError(
+                f"{self._folder(step)} cannot be restored: {_first_line(error)}. It is damaged, or "
+                "was written by another version of anon_jax; remove this folder to go on from an "
+                f"earlier checkpoint, or {self.directory} to begin the phase anew"
+            ) from error
+
+    def _sound(self, step: int | None) -> int:
+        """`step`, where its checkpoint is there and undamaged."""
+        if step is None:
+            raise WorkdirError(
+                f"There is no checkpoint in {self.directory}: the phase that writes it has not run "
+                "yet; add it to config.phases"
+            )
+        if damage := find_damage(self._folder(step)):
+            raise WorkdirError(self._damage({step: damage}))
+        return step
+
+    def _damage(self, damaged: dict[int, str]) -> str:
+        named = "; ".join(f"step {step}: {damage}" for step, damage in damaged.items())
+        return (
+            f"No undamaged checkpoint of those needed is in {self.directory} ({named}). Put a copy "
+            "back, or remove this folder: its phase then runs anew, with the same result"
+        )
+
+    def _prune(self) -> None:
+        kept = {*sorted(self._steps())[-_KEPT:], self.best_step()}
+        for step in self._steps():
+            if step not in kept:
+                self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        """Under another name first: a kill must not leave half a checkpoint that looks whole."""
+        going = self.directory / f"{step}{PARTIAL}"
+        self._folder(step).rename(going)
+        shutil.rmtree(going)
+
+    def _remove_leftovers(self) -> None:
+        """Half a save or half a removal, of Orbax or of this class."""
+        for path in self.directory.glob(f"*{PARTIAL}*"):
+            shutil.rmtree(path)
 
 
-def _score(metrics: dict[str, float]) -> float:
-    return metrics["score"]
+def _rank(score: float) -> float:
+    return -math.inf if math.isnan(score) else score
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+def _named(step: int | None) -> str:
+    return "none" if step is None else f"that of step {step}"
 
 
 def _abstract(tree: Any, sharding: jax.sharding.Sharding | None = None) -> Any:

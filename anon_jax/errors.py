@@ -14,4 +14,12 @@ class WorkdirError(RunError):
 
 
 class NonFiniteLossError(RunError):
-    """A loss became NaN or infinite; the last good checkpoint is kept."""
+    """A loss became NaN or infinite; the last good checkpoint is kept.
+
+    Attributes:
+      batch: that made it, numbered from 1 in the order of the phase's stream.
+    """
+
+    def __init__(self, message: str, batch: int):
+        super().__init__(message)
+        self.batch = batch

@@ -1,16 +1,37 @@
 """What a run found out, on disk: a JSON file per method and measurement, then results.json."""
 
+import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+PARTIAL = ".partial"  # ending of a file that is not whole yet
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, in a folder that is made where it is missing.
+
+    Raises:
+      OSError: the disk is full, or the place may not be written; what was there stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(PARTIAL)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a crash of the machine may leave the new name, empty
+        partial.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    """Writes a JSON file as `write_whole` does."""
+    write_whole(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_result(workdir: Path, method: str, measurement: str, result: dict[str, Any]) -> None:

@@ -10,18 +10,24 @@ from ml_collections import ConfigDict
 
 from anon_jax import losses
 from anon_jax.errors import ConfigError, WorkdirError
+from anon_jax.loop import ON_NONFINITE
 from anon_jax.methods import METHODS
 from anon_jax.models import MODELS
 from anon_jax.optimizers import SCHEDULES
 from anon_jax.privacy_terms import OBJECTIVES
-from anon_jax.results import write_json
+from anon_jax.results import PARTIAL, write_json
+from anon_jax.workdir_lock import LOCK_FILE
 from configs import base
 from input_pipeline.detection import DETECTORS
 
-# May differ between two starts in one workdir: they do not change what a phase computes.
-_PER_START = ("phases", "data.data_dir", "data.num_threads", "data.prefetch")
+# May differ between two starts in one workdir: they do not change what a phase computes. (What
+# stopped at a loss that is no number may roll back at the next start.)
+_PER_START = ("phases", "on_nonfinite", "data.data_dir", "data.num_threads", "data.prefetch")
+# What a start may have left that was killed before it had written its config.
+_BEGUN = {LOCK_FILE, f"config{PARTIAL}"}
 _CHOICES: dict[str, Iterable[Any]] = {
     "method": METHODS,
+    "on_nonfinite": ON_NONFINITE,
     "dtype": ("float32", "bfloat16"),
     "networks.anonymizer": [name for name in MODELS if name.startswith("unet")],
     "networks.action": [name for name in MODELS if name.startswith("i3d")],
@@ -102,7 +108,7 @@ def claim_workdir(workdir: Path, config: ConfigDict) -> None:
                 + "\nTake another --workdir, or the same config."
             )
         return
-    if workdir.exists() and any(workdir.iterdir()):
+    if workdir.exists() and {path.name for path in workdir.iterdir()} - _BEGUN:
         raise WorkdirError(f"{workdir} is neither empty nor a workdir of a run; take another one")
     write_json(path, _jsonable(config))
 

@@ -5,6 +5,8 @@
 
 The cells are DIR/cells/NAME, workdirs like those of `anon_jax.main`; pre-training, which does not
 depend on the method, is done once for each seed, in DIR/pretrained/seedN.
+
+At SIGTERM or SIGINT the cells save and leave, then the sweep does, with the exit code of a run.
 """
 
 import dataclasses
@@ -19,10 +21,11 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from anon_jax import settings
+from anon_jax import interruption, settings
 from anon_jax.errors import ConfigError, RunError
 from anon_jax.methods import METHODS, get_method
 from anon_jax.phases.setup import PRETRAINING
+from anon_jax.workdir_lock import workdir_lock
 from input_pipeline.progress import say
 
 Cores = frozenset[int]
@@ -157,6 +160,9 @@ def _start(
             ],
             stdout=output,
             stderr=subprocess.STDOUT,
+            # Ctrl-C reaches the sweep alone, which passes it on: a second signal would keep a cell
+            # from saving.
+            start_new_session=True,
         )
 
 
@@ -180,18 +186,28 @@ def _main(argv: list[str]) -> None:
     values = flags.FLAGS
     workdir = Path(values.workdir).absolute()
     command = [sys.executable, "-m", "anon_jax.main", *_overrides(sys.argv)]
-    try:
-        settings.check_config(values.config)
-        shared, cells = plan(values.methods, values.budgets, values.seeds, workdir)
-        settings.claim_workdir(workdir, values.config)
-    except RunError as error:
-        sys.exit(f"error: {error}")
-    say(f"{len(cells)} cells and {len(shared)} pre-trainings in {workdir}")
-    try:
-        failed = run_cells(shared, command, workdir, values.jobs)
-        failed = failed or run_cells(cells, command, workdir, values.jobs)
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
+    # Without a time limit: the cells have one.
+    with interruption.handled(grace=None):
+        try:
+            settings.check_config(values.config)
+            shared, cells = plan(values.methods, values.budgets, values.seeds, workdir)
+            with workdir_lock(workdir):
+                settings.claim_workdir(workdir, values.config)
+                say(f"{len(cells)} cells and {len(shared)} pre-trainings in {workdir}")
+                failed = run_cells(shared, command, workdir, values.jobs)
+                failed = failed or run_cells(cells, command, workdir, values.jobs)
+        except RunError as error:
+            sys.exit(f"error: {error}")
+        except OSError as error:
+            sys.exit(f"error: {error}. The same command goes on")
+        except interruption.Interrupted:
+            say("interrupted: the cells have saved and left; the same command goes on")
+            sys.exit(interruption.EXIT_CODE)
+    _summarise(failed, workdir)
+
+
+def _summarise(failed: Sequence[str], workdir: Path) -> None:
+    """Names the cells that failed, or the command that reports on all."""
     for folder in failed:
         log = _log(workdir, folder)
         say(f"failed: {folder}, see {log}\n{_last_lines(log)}")

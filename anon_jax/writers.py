@@ -1,13 +1,20 @@
 """What a phase leaves behind while it runs: metrics as JSON lines and TensorBoard, and pictures."""
 
+import itertools
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
+
+from anon_jax.results import write_whole
 
 
 class MetricWriter:
@@ -15,32 +22,53 @@ class MetricWriter:
 
     def __init__(self, directory: Path, name: str):
         self._path = directory / f"{name}.jsonl"
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._tensorboard_dir = directory / "tensorboard" / name
-        self._tensorboard: SummaryWriter | None = None
+        self._tensorboard_prefix = directory / "tensorboard" / name / "events"
+        self._tensorboard: EventsWriter | None = None
+        self._last = ""
 
     def start(self, step: int) -> None:
-        """Begins at `step`: lines of a stopped run that lie beyond it are removed."""
+        """Begins at `step`: lines of a stopped run that lie beyond it are removed.
+
+        So is what comes after a line that a full disk has cut.
+        """
         lines = self._path.read_text().splitlines() if self._path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(f"{line}\n" for line in kept))
-        partial.replace(self._path)
-        self._tensorboard = SummaryWriter(str(self._tensorboard_dir), purge_step=step + 1)
+        kept = list(itertools.takewhile(lambda line: _step(line) <= step, lines))
+        write_whole(self._path, "".join(f"{line}\n" for line in kept).encode())
+        self._last = kept[-1] if kept else ""
+        self.close()
+        self._tensorboard_prefix.parent.mkdir(parents=True, exist_ok=True)
+        # Not a SummaryWriter: the thread that it writes in dies of a full disk without a word, and
+        # the training then waits for it for ever.
+        self._tensorboard = EventsWriter(str(self._tensorboard_prefix))
+        started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add_event(step=step + 1, session_log=started)  # what lies beyond is not shown
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes the metrics of a step."""
+        """Writes the metrics of a step; not again where a stopped run has just done so.
+
+        Raises:
+          OSError: the disk is full.
+        """
         values = {name: float(value) for name, value in metrics.items()}
+        line = json.dumps({"step": step, **values})
+        if line == self._last:
+            return
+        self._last = line
         with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        assert self._tensorboard is not None, "start() comes first"
+            file.write(f"{line}\n")
         for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
+            self._add_event(step=step, summary=scalar(name, value))
 
     def close(self) -> None:
-        """Flushes TensorBoard's file."""
+        """Closes TensorBoard's file."""
         if self._tensorboard is not None:
             self._tensorboard.close()
+            self._tensorboard = None
+
+    def _add_event(self, **content: Any) -> None:
+        assert self._tensorboard is not None, "start() comes first"
+        self._tensorboard.write_event(event_pb2.Event(wall_time=time.time(), **content))
+        self._tensorboard.flush()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -59,9 +87,18 @@ def save_comparison(path: Path, rows: list[np.ndarray], *, min_height: int = 96)
     picture = np.concatenate(strips, axis=0)
     factor = max(1, math.ceil(min_height / rows[0].shape[1]))
     picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path} could not be written")
+    encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not encoded:
+        raise OSError(f"{path} could not be encoded")
+    write_whole(path, data.tobytes())
+
+
+def _step(line: str) -> float:
+    """Step of a line; infinite for one that was cut."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _to_uint8(frames: np.ndarray) -> np.ndarray:

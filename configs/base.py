@@ -38,6 +38,9 @@ def get_config() -> ConfigDict:
     config.log_every = 50  # steps between two lines of metrics
     config.sample_every = 500  # steps between two pictures in samples/
     config.checkpoint_every = 500  # steps between two checkpoints of a phase
+    # Where a loss is NaN or infinite: "stop", or "roll_back": go on from the last checkpoint
+    # without the batch that did it, for at most ten batches in a phase.
+    config.on_nonfinite = "stop"
     config.data = _data()
     config.attack = _attack()
     config.obfuscation = _obfuscation()

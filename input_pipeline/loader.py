@@ -5,8 +5,12 @@ in the middle of an epoch. Decoding runs in threads, for OpenCV releases the GIL
 moves it to processes.
 """
 
+import functools
 import signal
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import shared_memory
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -60,7 +64,9 @@ def zip_streams(streams: Mapping[str, grain.IterDataset]) -> grain.IterDataset:
     return zipped.map(lambda batches: dict(zip(names, batches, strict=True)))
 
 
-def with_workers(stream: grain.IterDataset, num_workers: int) -> grain.IterDataset:
+def with_workers(
+    stream: grain.IterDataset, num_workers: int, *, owner: str = ""
+) -> grain.IterDataset:
     """The same batches in the same order, made by `num_workers` processes; 0 = by this one.
 
     Worker i makes the batches i, i + num_workers, ... with the threads and the buffer that the
@@ -69,14 +75,25 @@ def with_workers(stream: grain.IterDataset, num_workers: int) -> grain.IterDatas
 
     The iterator's state belongs to one number of workers: `set_state` raises a DataError that names
     both numbers where they differ.
+
+    Args:
+      owner: e.g. the workdir of a run; the shared memory is called by it, so that
+        `remove_shared_memory` finds what is left when all processes are killed at once.
     """
     if not flags.FLAGS.is_parsed():  # Grain asks for flags of its own, in notebooks too
         flags.FLAGS.mark_as_parsed()
     options = grain.experimental.DatasetOptions(min_shm_size=_MIN_SHARED_BYTES)
     processes = grain.experimental.WithOptionsIterDataset(stream, options).mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=num_workers), worker_init_fn=_start_worker
+        grain.MultiprocessingOptions(num_workers=num_workers),
+        worker_init_fn=functools.partial(_start_worker, owner),
     )
     return _Workers(processes, num_workers)
+
+
+def remove_shared_memory(owner: str) -> None:
+    """Removes what killed worker processes of `owner` have left; none of them may be running."""
+    for path in Path("/dev/shm").glob(f"{_memory_name(owner)}*"):
+        path.unlink(missing_ok=True)
 
 
 def evaluation_batches(
@@ -151,10 +168,18 @@ class _WorkersIterator(grain.DatasetIterator):
         self._parent.set_state(state["stream"])
 
 
-def _start_worker(index: int, count: int) -> None:
+def _memory_name(owner: str) -> str:
+    """How the names of an owner's shared memory begin. Python leaves room for nine characters."""
+    return f"a{zlib.crc32(owner.encode()):08x}"
+
+
+def _start_worker(owner: str, index: int, count: int) -> None:
     """Runs first in each worker process."""
     del index, count
     exit_with_parent()
+    if owner:
+        # Python has no other way to name them, and Grain leaves it to Python.
+        vars(shared_memory)["_SHM_NAME_PREFIX"] = f"/{_memory_name(owner)}"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends its workers
     jax.config.update("jax_platforms", "cpu")  # Grain imports JAX; the accelerator is the parent's
     cv2.setNumThreads(0)

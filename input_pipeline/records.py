@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
+from input_pipeline.errors import DataError
 from input_pipeline.specs import DatasetSpec
 
 
@@ -63,8 +64,19 @@ class RecordSource:
         return parse_record(self.read(index), int(index))
 
     def read(self, index: int) -> bytes:
-        """A record as it is stored, a serialised tf.train.Example."""
-        data: bytes = self._source[index]
+        """A record as it is stored, a serialised tf.train.Example.
+
+        Raises:
+          DataError: it cannot be read: a shard is cut, damaged or gone.
+        """
+        try:
+            data: bytes = self._source[index]
+        except (RuntimeError, LookupError) as error:  # what array_record raises for all of them
+            raise DataError(
+                f"record {index} of the split '{self.split}' of '{self.spec.name}' cannot be read: "
+                f"{error}. A file in {self.spec.path} is damaged or gone; put a copy back, or "
+                "build the dataset anew with --overwrite"
+            ) from error
         return data
 
     def __iter__(self) -> Iterator[Record]:

@@ -143,7 +143,7 @@ def test_the_best_checkpoint_is_kept_beside_the_latest(tmp_path):
     assert int(best.step) == 10
     assert checkpointer.latest_step() == 20
     names = {path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()}
-    assert names == {"10", "20"}
+    assert names == {"10", "15", "20"}  # the best, the latest, and the one before it
 
 
 def test_one_network_is_restored_without_its_optimizer(tmp_path):

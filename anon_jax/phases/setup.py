@@ -164,13 +164,14 @@ def fit_phase(
         sample=sample,
         validate=validate,
         name_records=lambda indices: name_records(indices, sources),
+        on_nonfinite=run.config.on_nonfinite,
     )
     checkpointer = Checkpointer(checkpoint_dir(run, name), scored=return_best)
     try:
         last = fit(
             state,
             schedule,
-            loader.with_workers(stream, run.config.data.num_workers),
+            loader.with_workers(stream, run.config.data.num_workers, owner=str(run.workdir)),
             loop=loop,
             mesh=run.mesh,
             checkpointer=checkpointer,

@@ -1,0 +1,61 @@
+"""The checksums of a folder's files: a flipped bit, a cut or a missing file is found by name.
+
+Orbax checks the checksums of its index, not those of the values: it restores a flipped bit in a
+parameter without a word.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from anon_jax.results import write_json
+
+MANIFEST = "manifest.json"
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes MANIFEST: the SHA-256 of each file below `folder`. To be written last."""
+    files = {
+        path.relative_to(folder).as_posix(): _digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    write_json(folder / MANIFEST, {"sha256": files})
+
+
+def read_manifest(folder: Path) -> dict[str, str] | None:
+    """{file: SHA-256} as the manifest of `folder` has it; None where there is no manifest.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict) or not isinstance(content.get("sha256"), dict):
+        raise ValueError(f"{path} is no manifest")
+    return dict(content["sha256"])
+
+
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with the files below `folder`, in words; None where nothing is.
+
+    A folder without a manifest, which is what older versions wrote, passes unchecked.
+    """
+    try:
+        expected = read_manifest(folder) or {}
+    except ValueError:
+        return f"{MANIFEST} is damaged"
+    for name, digest in expected.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if _digest(path) != digest:
+            return f"{name} is not what was written ({path.stat().st_size} bytes are there)"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""What two workdirs of the same run differ in; after kills it should be nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+# The only figures in which two equal runs differ.
+_DIFFERENT = ("seconds", "ms_per_frame")
+
+
+def differences(ours: Path, theirs: Path) -> list[str]:
+    """What differs between two workdirs: newest checkpoints, metrics, results.json, leftovers."""
+    folders = {path.relative_to(ours).parent for path in ours.glob("checkpoints/**/[0-9]*")}
+    folders = {path for path in folders if not any(part.isdecimal() for part in path.parts)}
+    problems = [
+        f"parameters of {folder}"
+        for folder in sorted(folders)
+        if not _same(_newest(ours / folder), _newest(theirs / folder))
+    ]
+    files = {path.relative_to(ours) for path in ours.glob("metrics/**/*.jsonl")}
+    problems += [
+        f"{name}" for name in sorted(files) if (ours / name).read_bytes() != _bytes(theirs / name)
+    ]
+    if _figures(ours) != _figures(theirs):
+        problems.append("results.json")
+    return problems + [f"the file {name}" for name in sorted(_files(ours) ^ _files(theirs))]
+
+
+def _files(run: Path) -> set[Path]:
+    """What equal runs have both: not the insides of checkpoints, nor TensorBoard's files."""
+    names = {path.relative_to(run) for path in run.rglob("*")}
+    inside = {name for name in names if any(part.isdecimal() for part in name.parts)}
+    return {name for name in names - inside if ".tfevents." not in name.name}
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _newest(folder: Path) -> list[np.ndarray]:
+    """All arrays of the newest checkpoint, on whatever devices they were."""
+    steps = [path for path in folder.glob("*") if path.name.isdecimal()]
+    path = max(steps, key=lambda path: int(path.name)) / "state"
+    with ocp.PyTreeCheckpointer() as reader:
+        tree = reader.metadata(path).item_metadata.tree
+        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        restored = reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=arrays))
+    return list(map(np.asarray, jax.tree.leaves(restored)))
+
+
+def _same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> bool:
+    return len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs))
+
+
+def _figures(workdir: Path) -> Any:
+    def without(tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        return {key: without(value) for key, value in tree.items() if key not in _DIFFERENT}
+
+    return without(json.loads((workdir / "results.json").read_text()))
