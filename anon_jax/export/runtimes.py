@@ -103,7 +103,11 @@ RUNTIMES: dict[str, Callable[[Path | bytes, str], Model]] = {
 
 
 # That converting to a format and running it takes, beside JAX.
-_LIBRARIES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "stablehlo": ()}
+_LIBRARIES = {
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "openvino"),
+    "stablehlo": ("flatbuffers",),
+}
 
 
 class Padded:
