@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from functools import reduce
 from importlib import metadata
 from operator import getitem
@@ -20,7 +19,7 @@ from ml_collections import ConfigDict
 from anon_jax.errors import WorkdirError
 from anon_jax.methods import METHODS
 from anon_jax.phases import modules
-from anon_jax.results import write_json
+from anon_jax.results import whole_folder, write_json
 from anon_jax.shipped import checkpoint_folder
 from anon_jax.state import NetState, Network
 from anon_jax.steps import to_float
@@ -117,21 +116,13 @@ def save_anonymizer(workdir: str | Path, folder: str | Path) -> Path:
     """
     anonymizer = load_anonymizer(workdir)
     folder = Path(folder).expanduser().absolute()
-    if folder.exists():
-        raise WorkdirError(f"{folder} is there already; name a new folder")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with whole_folder(folder) as partial:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / _WEIGHTS, _as_tree(anonymizer.net))
         (partial / _WEIGHTS / _ORBAX_NOTE).unlink(missing_ok=True)
         facts = {"format": FORMAT, "anon_jax": metadata.version("anon_jax")}
         facts |= {"sha256": anonymizer.sha256, "config": without_paths(anonymizer.config)}
         write_json(partial / "config.json", facts)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

@@ -3,8 +3,12 @@
 import contextlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from anon_jax.errors import WorkdirError
 
 PARTIAL = ".partial"  # ending of a file that is not whole yet
 
@@ -27,6 +31,27 @@ def write_whole(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder that gets its name when the block ends, and is removed after an error.
+
+    Raises:
+      WorkdirError: there is something at `folder` already, or it cannot be written.
+    """
+    if folder.exists():
+        raise WorkdirError(f"{folder} is there already; name a new folder")
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
+    except OSError as error:
+        raise WorkdirError(f"{folder} could not be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,13 +19,13 @@ from anon_jax.export.folder import (
     PROBE,
     Exported,
     check_combination,
-    whole_folder,
     write_config,
 )
 from anon_jax.export.frames import drawn_frames
 from anon_jax.export.runtimes import RUNTIMES, Padded, import_openvino, open_model
 from anon_jax.phases import modules
 from anon_jax.restore import Anonymizer, without_paths
+from anon_jax.results import whole_folder
 from anon_jax.state import Network
 from anon_jax.steps import to_float
 
@@ -51,8 +51,9 @@ def export(
       What was measured: "worst" in dB, "least" allowed, and the number of "frames".
 
     Raises:
-      ExportError: no such format in this precision, too few frames, a folder that cannot be
-        written, or a model that is too far from JAX.
+      ExportError: no such format in this precision, too few frames, or a model that is too far
+        from JAX.
+      WorkdirError: the folder is there already, or cannot be written.
       ImportError: a library is not installed.
     """
     check_combination(name, precision)

@@ -1,11 +1,8 @@
 """The folder of an exported model: what may be in it, how it is written, and read without JAX."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -112,27 +109,6 @@ def read_export(folder: Path) -> Exported | None:
     except OSError as error:
         raise ExportError(f"{folder}: {error.filename} cannot be read{again}") from error
     return found
-
-
-@contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder that gets its name when the block ends, and is removed after an error.
-
-    Raises:
-      ExportError: there is something at `folder` already, or it cannot be written.
-    """
-    if folder.exists():
-        raise ExportError(f"{folder} is there already; name a new folder")
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(folder)
-    except OSError as error:
-        raise ExportError(f"{folder} could not be written: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_config(
