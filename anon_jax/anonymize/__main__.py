@@ -8,14 +8,16 @@ import argparse
 import math
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from anon_jax.anonymize import methods
 from anon_jax.anonymize.batch import Options, describe_jobs, run_jobs
 from anon_jax.anonymize.engines import ENGINES
 from anon_jax.anonymize.jobs import Plan, plan
+from anon_jax.anonymize.watching import watch
 from anon_jax.export.checking import PRECISIONS
 from anon_jax.results import write_json
 from anon_jax.shipped import SMALL
@@ -48,10 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    _check(arguments)
+    if arguments.window:
+        return _watch(arguments)
     output = Path(arguments.output).expanduser()
     chosen = plan(arguments.inputs, output, as_folder=arguments.output.endswith("/"))
-    _check(arguments, chosen)
-    summary = Path(arguments.summary).expanduser() if arguments.summary else None
+    _check_preview(arguments, chosen)
     method = _method(arguments)
     options = Options(
         keep_audio=arguments.keep_audio,
@@ -72,16 +76,42 @@ def _run(arguments: argparse.Namespace) -> int:
     failed = [entry["file"] for entry in entries if entry["status"] == "failed"]
     if failed and len(entries) > 1:
         say(f"{len(failed)} of {len(entries)} failed: {', '.join(failed)}")
-    if summary:
-        try:
-            write_json(summary, {"files": entries, "failed": failed, "dry_run": arguments.dry_run})
-        except OSError as error:
-            raise DataError(f"--summary={summary} could not be written: {error}") from error
+    _write_summary(arguments, entries, failed)
     return _FAILED if failed else 0
 
 
-def _check(arguments: argparse.Namespace, chosen: Plan) -> None:
+def _watch(arguments: argparse.Namespace) -> int:
+    entry = watch(
+        arguments.inputs[0],
+        _method(arguments),
+        port=arguments.port,
+        seconds=arguments.seconds,
+        preview=arguments.preview,
+    )
+    _write_summary(arguments, [entry], [])
+    return 0
+
+
+def _write_summary(
+    arguments: argparse.Namespace, entries: Sequence[Mapping[str, Any]], failed: Sequence[str]
+) -> None:
+    if not arguments.summary:
+        return
+    summary = Path(arguments.summary).expanduser()
+    try:
+        write_json(summary, {"files": entries, "failed": failed, "dry_run": arguments.dry_run})
+    except OSError as error:
+        raise DataError(f"--summary={summary} could not be written: {error}") from error
+
+
+def _check(arguments: argparse.Namespace) -> None:
     """Raises DataError for arguments that do not go together."""
+    if bool(arguments.output) == arguments.window:
+        raise DataError("say where to: --output=PATH, or --window for a live window")
+    if arguments.window and len(arguments.inputs) > 1:
+        raise DataError("--window shows one video, camera or URL at a time")
+    if arguments.window and (arguments.keep_audio or arguments.dry_run):
+        raise DataError("--keep-audio and --dry-run are for files; --window has neither")
     if bool(arguments.checkpoint) == bool(arguments.method):
         raise DataError(
             "say how to anonymize: --checkpoint=DIR of a trained anonymizer, or "
@@ -92,6 +122,9 @@ def _check(arguments: argparse.Namespace, chosen: Plan) -> None:
     for name, value in (("resolution", arguments.resolution), ("seconds", arguments.seconds)):
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise DataError(f"--{name} is {value}; it has to be above 0")
+
+
+def _check_preview(arguments: argparse.Namespace, chosen: Plan) -> None:
     if arguments.preview and chosen.many and not arguments.force:
         raise DataError(
             "--preview writes raw frames, which of many files nobody would notice; add --force to "
@@ -119,7 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="file, folder, pattern, camera number or URL")
-    add("--output", required=True, help="a file, or a folder (new ones end with a slash)")
+    add("--output", help="a file, or a folder (new ones end with a slash)")
+    add("--window", action="store_true", help="show it on a page of this machine; write nothing")
+    add("--port", type=int, default=8600, help="of the page of --window; 0 = any free one")
     add("--checkpoint", help="workdir of a run, what save_anonymizer or anon_jax.export wrote, or "
         "small: the one that comes with the package")  # fmt: skip
     add("--method", choices=methods.METHODS, help="an anonymizer that needs no checkpoint")

@@ -93,7 +93,10 @@ def describe_jobs(jobs: Sequence[Job], options: Options) -> list[dict[str, Any]]
 
 def _anonymize_video(job: Job, method: Method, options: Options) -> dict[str, Any]:
     check_free(job.output, overwrite=options.overwrite)
-    with _open_reader(job, options) as reader, _open_sound(job, options) as container:
+    with (
+        open_reader(job.source, job.kind, options.seconds) as reader,
+        _open_sound(job, options) as container,
+    ):
         sound = Sound(container) if container else None
         heard = sound if sound and sound.found else None
         check = SelfCheck()
@@ -169,14 +172,15 @@ def _anonymize_image(job: Job, method: Method, options: Options) -> dict[str, An
     }
 
 
-def _open_reader(job: Job, options: Options) -> VideoReader | CameraReader:
-    if job.kind != "live":
-        return VideoReader(job.source)
-    if job.source.isdecimal():
-        if options.seconds is None:
-            raise DataError(f"camera {job.source}: say with --seconds for how long")
-        return CameraReader(int(job.source), options.seconds)
-    return VideoReader(job.source, seconds=options.seconds)
+def open_reader(source: str, kind: str, seconds: float | None) -> VideoReader | CameraReader:
+    """The frames of a file, a camera or a URL; `kind` and `source` as in `Job`."""
+    if kind != "live":
+        return VideoReader(source)
+    if source.isdecimal():
+        if seconds is None:
+            raise DataError(f"camera {source}: say with --seconds for how long")
+        return CameraReader(int(source), seconds)
+    return VideoReader(source, seconds=seconds)
 
 
 def _open_sound(job: Job, options: Options) -> Any:

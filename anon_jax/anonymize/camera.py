@@ -1,5 +1,6 @@
 """Frames of a camera, at the moments when they came."""
 
+import math
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,7 +16,7 @@ _PATIENCE = 3.0  # seconds without a picture after which the camera counts as go
 
 
 class CameraReader:
-    """A camera by its number, for a given time; like `reading.VideoReader`.
+    """A camera by its number, for a given time (or infinitely); like `reading.VideoReader`.
 
     Raises (also while iterating):
       DataError: OpenCV cannot open it, or it stops giving pictures.
@@ -29,7 +30,7 @@ class CameraReader:
             raise DataError(f"camera {number} cannot be opened; is it there, and free?")
         fps = self._camera.get(cv2.CAP_PROP_FPS)
         self._fps = Fraction(fps).limit_denominator(1001) if fps > 0 else Fraction(_DEFAULT_FPS)
-        self.estimated = max(1, round(seconds * self._fps))
+        self.estimated = 0 if math.isinf(seconds) else max(1, round(seconds * self._fps))
         self.format: VideoFormat | None = None
         self.damaged = 0
         self.warnings: list[str] = []

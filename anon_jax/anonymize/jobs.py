@@ -83,7 +83,7 @@ def plan(inputs: Sequence[str], output: Path, *, as_folder: bool = False) -> Pla
     if many or as_folder or output.is_dir():
         jobs = tuple(_in_folder(found, output))
     else:
-        jobs = (Job(found[0][0], output, _kind(found[0][0])),)
+        jobs = (Job(found[0][0], output, kind_of(found[0][0])),)
     for job in jobs:
         _check(job)
     return Plan(jobs, many, tuple(ignored))
@@ -129,7 +129,7 @@ def _in_folder(found: list[tuple[str, Path]], output: Path) -> list[Job]:
     for (source, place), name in zip(found, names, strict=True):
         if counts[str(name).lower()] > 1:
             name = place.with_name(place.name + name.suffix)
-        jobs.append(Job(source, output / name, _kind(source)))
+        jobs.append(Job(source, output / name, kind_of(source)))
     outputs = Counter(job.output for job in jobs)
     twice = [job for job in jobs if outputs[job.output] > 1]
     if twice:
@@ -141,13 +141,14 @@ def _in_folder(found: list[tuple[str, Path]], output: Path) -> list[Job]:
 
 
 def _renamed(source: str, place: Path) -> Path:
-    known = FORMATS if _kind(source) == "image" else CONTAINERS
+    known = FORMATS if kind_of(source) == "image" else CONTAINERS
     return place.with_suffix(
         place.suffix.lower() if place.suffix.lower() in known else _DEFAULT_SUFFIX
     )
 
 
-def _kind(source: str) -> str:
+def kind_of(source: str) -> str:
+    """What a source is, as in `Job.kind`."""
     if is_live(source):
         return "live"
     return "image" if Path(source).suffix.lower() in FORMATS else "video"

@@ -14,7 +14,6 @@ import numpy as np
 from anon_jax.anonymize.frames import Anonymized, Frame, Shot, VideoFormat
 from anon_jax.anonymize.methods import FrameStream, Method
 from anon_jax.anonymize.selfcheck import SelfCheck
-from anon_jax.anonymize.writing import VideoWriter
 
 _QUEUED = 8  # frames in a queue
 _POLL = 0.1  # seconds after which a waiting thread looks whether another one has failed
@@ -31,35 +30,52 @@ class Reader(Protocol):
         """The shots in order; `format` is known with the first one."""
 
 
+class Writer(Protocol):
+    """Where frames go to."""
+
+    def write(self, frame: Frame | None, pts: int, duration: int) -> None:
+        """Takes one anonymized frame; None stands for a damaged one."""
+
+    def finish(self) -> None:
+        """After the last frame."""
+
+    def abandon(self) -> None:
+        """After an error."""
+
+
 class Pipeline:
     """Anonymizes one video.
 
     Attributes:
       frames: written so far, black ones included.
+      dropped: shots that came too late for `drop_late`.
       stream: the method's, once the first frame has come.
 
     Args:
       open_writer: VideoFormat of the frames to write -> the writer.
       preview: write raw and anonymized frames side by side.
       advance: called with `frames` after each one.
+      drop_late: where the method is slower than the reader, leave shots out rather than lag behind.
     """
 
     def __init__(
         self,
         reader: Reader,
         method: Method,
-        open_writer: Callable[[VideoFormat], VideoWriter],
+        open_writer: Callable[[VideoFormat], Writer],
         *,
         check: SelfCheck,
         preview: bool,
         advance: Callable[[int], object],
+        drop_late: bool = False,
     ):
         self._reader, self._method, self._open_writer = reader, method, open_writer
         self._check, self._preview, self._advance = check, preview, advance
+        self._drop_late = drop_late
         self._waiting: deque[Shot] = deque()  # shots that are not written yet
         self._ready: deque[Anonymized] = deque()  # what the method made of their frames
         self._decoded, self._to_write = _Channel(), _Channel()
-        self.frames = 0
+        self.frames = self.dropped = 0
         self.stream: FrameStream | None = None
 
     def run(self) -> None:
@@ -87,6 +103,8 @@ class Pipeline:
 
     def _decode(self) -> None:
         for shot in self._reader:
+            if self._drop_late:
+                self.dropped += self._decoded.make_room()
             self._decoded.put(shot)
         self._decoded.put(_END)
 
@@ -168,6 +186,16 @@ class _Channel:
             except queue.Full:
                 continue
         raise _Stopped
+
+    def make_room(self) -> int:
+        """Takes the oldest item out where the queue is full; returns how many went."""
+        if not self._queue.full():
+            return 0
+        try:
+            self._queue.get_nowait()
+        except queue.Empty:  # the other end was faster
+            return 0
+        return 1
 
     def get(self) -> Any:
         while not self.stop.is_set():

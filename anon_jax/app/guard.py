@@ -2,14 +2,14 @@
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
+
+from anon_jax.local_requests import is_ours
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
-_HOSTS = frozenset(("127.0.0.1", "localhost", "::1"))
 # Gradio's page has scripts and styles in itself and compiles some; none may come from elsewhere.
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; "
@@ -38,7 +38,10 @@ class Guard:
         if scope["type"] != "http":  # the start and the end of the server
             await self._app(scope, receive, send)
             return
-        if not _is_ours(dict(scope["headers"])):
+        pairs = (
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+        )
+        if not is_ours(dict(pairs)):
             await send({"type": "http.response.start", "status": 403, "headers": []})
             await send({"type": "http.response.body", "body": b"Only from this machine."})
             return
@@ -53,20 +56,3 @@ class Guard:
             await send(message)
 
         await self._app(scope, receive, send_guarded)
-
-
-def _is_ours(headers: dict[bytes, bytes]) -> bool:
-    """Whether the page asks for itself, or a person typed its address."""
-    if _name(b"//" + headers.get(b"host", b"")) not in _HOSTS:
-        return False
-    origin = headers.get(b"origin")
-    if origin is not None and _name(origin) not in _HOSTS:
-        return False
-    return headers.get(b"sec-fetch-site", b"none") != b"cross-site"
-
-
-def _name(url: bytes) -> str | None:
-    try:
-        return urlsplit(url.decode("latin-1")).hostname
-    except ValueError:
-        return None
