@@ -35,9 +35,13 @@ class OpenCV:
     """People by histograms of oriented gradients, faces by Haar cascades (frontal and profile).
 
     They need no file and no network, and miss many: see docs/method.md.
+
+    Args:
+      people: look for people too, not for faces alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, people: bool = True) -> None:
+        self._with_people = people
         self._people = cv2.HOGDescriptor()
         weights = cv2.HOGDescriptor.getDefaultPeopleDetector()
         self._people.setSVMDetector(np.asarray(weights, np.float32))
@@ -49,7 +53,9 @@ class OpenCV:
 
     def __call__(self, frame: Frame, record_id: str, position: int) -> FrameBoxes:
         """Boxes of people and of faces, which may overlap."""
-        found = np.concatenate([self._find_people(frame), self._find_faces(frame)])
+        found = self._find_faces(frame)
+        if self._with_people:
+            found = np.concatenate([self._find_people(frame), found])
         return clip_boxes(found, *frame.shape[:2])
 
     def _find_people(self, frame: Frame) -> Float[np.ndarray, "people 4"]:

@@ -11,7 +11,7 @@ from input_pipeline import detect
 from input_pipeline.boxes import boxes_file, load_boxes
 from input_pipeline.detection import DETECTORS, BoxTable, OpenCV, make_detector
 from input_pipeline.errors import DataError
-from input_pipeline.face_network import FaceNetwork, decode_faces
+from input_pipeline.face_network import FaceNetwork, decode_faces, load_network
 from input_pipeline.specs import load_spec
 from input_pipeline.video import decode_frames
 
@@ -129,7 +129,7 @@ def network(shapes):
 
 def test_faces_of_a_network_are_in_the_frames_own_pixels(monkeypatch):
     monkeypatch.setattr(
-        "input_pipeline.face_network.load_network", lambda _: network((1, 2, 2, 10))
+        "input_pipeline.face_network.load_network", lambda *_: network((1, 2, 2, 10))
     )
     detector = FaceNetwork(Path("model.onnx"))
     # 160 x 240 is enlarged to 320 x 480, so the face has 32 pixels, its centre a cell's off.
@@ -137,8 +137,33 @@ def test_faces_of_a_network_are_in_the_frames_own_pixels(monkeypatch):
     assert np.abs(np.array(box) - (80 - 16 + 1, 120 - 16 + 1, 32, 32)).max() <= 1
 
 
+def test_a_model_of_a_fixed_size_is_opened_for_all_sizes(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="the extra engines has it")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper
+
+    # Adds 1 to images that it says are 1 x 3 x 32 x 32.
+    sizes = [1, 3, 32, 32]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, sizes) for n in "xy")
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
+    graph = helper.make_graph([helper.make_node("Add", ["x", "one"], ["y"])], "g", [x], [y], [one])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "fixed.onnx")
+    images = np.random.default_rng(0).uniform(size=(1, 3, 64, 96)).astype("f4")
+    (output,) = load_network(tmp_path / "fixed.onnx")(images)
+    np.testing.assert_array_equal(output, images + 1)
+
+
+def test_without_people_only_faces_are_sought(opencv, real_data):
+    frame = picture(real_data, "city.jpg")
+    faces = OpenCV(people=False)(frame, "", 0)
+    both = opencv(frame, "", 0)
+    assert 0 < len(faces) < len(both)
+    assert {tuple(box) for box in faces.tolist()} < {tuple(box) for box in both.tolist()}
+
+
 def test_a_model_of_another_layout_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr("input_pipeline.face_network.load_network", lambda _: network((1, 4, 1)))
+    monkeypatch.setattr("input_pipeline.face_network.load_network", lambda *_: network((1, 4, 1)))
     with pytest.raises(DataError, match=r"model\.onnx is no face detector.*\(1, 4, 16, 24\)"):
         FaceNetwork(Path("model.onnx"))
     monkeypatch.undo()

@@ -117,6 +117,8 @@ def _check(arguments: argparse.Namespace) -> None:
             "say how to anonymize: --checkpoint=DIR of a trained anonymizer, or "
             f"--checkpoint={SMALL}, or --method={'|'.join(methods.METHODS)}"
         )
+    if arguments.faces_only and not arguments.method:
+        raise DataError("--faces-only is for --method=blur and --method=blacken")
     if not 0 <= arguments.smoothing < 1:
         raise DataError(f"--smoothing is {arguments.smoothing}; it has to be from 0 to below 1")
     for name, value in (("resolution", arguments.resolution), ("seconds", arguments.seconds)):
@@ -142,7 +144,11 @@ def _method(arguments: argparse.Namespace) -> methods.Method:
             arguments.precision,
         )
     return methods.obfuscation(
-        arguments.method, arguments.detector, arguments.resolution, arguments.smoothing
+        arguments.method,
+        arguments.detector,
+        arguments.resolution,
+        arguments.smoothing,
+        arguments.faces_only,
     )
 
 
@@ -161,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine", default="auto", choices=("auto", *ENGINES), help="what runs the checkpoint")
     add("--precision", choices=PRECISIONS, help="of the engine; float32 where nothing else is said")
     add("--detector", default="opencv", help="of blur and blacken: opencv, or an ONNX file besides")
+    add("--faces-only", action="store_true", help="of blur and blacken: do not look for people")
     add("--resolution", type=int, help="short side at which larger frames are anonymized")
     add("--smoothing", type=float, default=0.0, help="against flicker: 0 (none) to below 1")
     add("--keep-audio", action="store_true", help="keep the sound, encoded anew")

@@ -96,9 +96,13 @@ def learned(
 
 
 def obfuscation(
-    name: str, detector: str, resolution: int | None = None, smoothing: float = 0.0
+    name: str,
+    detector: str,
+    resolution: int | None = None,
+    smoothing: float = 0.0,
+    faces_only: bool = False,
 ) -> Method:
-    """A method of METHODS; `detector` as in `find_with`, the rest as in `learned`.
+    """A method of METHODS; `detector` and `faces_only` as in `find_with`, the rest as in `learned`.
 
     Raises:
       DataError: it is unknown, or an argument does not go with it.
@@ -106,6 +110,8 @@ def obfuscation(
     if name not in METHODS:
         raise DataError(f"There is no method '{name}'; known: {', '.join(METHODS)}")
     if name == "downsample":
+        if faces_only:
+            raise DataError("--faces-only does not go with --method=downsample: it hides it all")
         return Method(
             name,
             {"left_of_short_side": LEFT_OF_SHORT_SIDE},
@@ -118,8 +124,9 @@ def obfuscation(
         raise DataError(f"--resolution does not go with --method={name}: it keeps the background")
     hide = OBFUSCATIONS[_REGIONS[name]].regions
     assert hide is not None
-    find = find_with(detector)
-    return Method(name, {"detector": detector}, lambda height, width: (HideRegions(find, hide), 8))
+    find = find_with(detector, faces_only)
+    facts = {"detector": detector, "faces_only": faces_only}
+    return Method(name, facts, lambda height, width: (HideRegions(find, hide), 8))
 
 
 class WholeFrames:

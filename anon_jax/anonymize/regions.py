@@ -10,8 +10,9 @@ from jaxtyping import Int
 
 from anon_jax.anonymize.frames import Anonymized, Frame
 from input_pipeline.boxes import grow_boxes
-from input_pipeline.detection import make_detector
+from input_pipeline.detection import Detector, OpenCV
 from input_pipeline.errors import DataError
+from input_pipeline.face_network import FaceNetwork
 
 Boxes = Int[np.ndarray, "boxes 4"]  # (top, left, height, width), inside the frame
 
@@ -21,21 +22,26 @@ HOLD = 5
 MARGIN = 0.15  # share of its size by which a box grows on each side
 
 
-def find_with(detector: str) -> Callable[[Frame], Boxes]:
+def find_with(detector: str, faces_only: bool = False) -> Callable[[Frame], Boxes]:
     """A function that finds people and faces in a frame.
 
     Args:
       detector: "opencv" (people and faces), or an ONNX file of a face network, which is asked
         besides: it finds more faces, and no people.
+      faces_only: people are not sought, and a face network is asked alone: several times as fast,
+        and clothes, hair and figure stay as they were.
 
     Raises:
       DataError: there is no such file, or it is no face network.
     """
-    finders = [make_detector("opencv")]
+    finders: list[Detector] = []
+    if detector == "opencv" or not faces_only:
+        finders.append(OpenCV(people=not faces_only))
     if detector != "opencv":
-        if Path(detector).suffix != ".onnx":
+        model = Path(detector)
+        if model.suffix != ".onnx" or not model.is_file():
             raise DataError(f"--detector is '{detector}'; known: opencv, or a file FILE.onnx")
-        finders.append(make_detector("onnx", Path(detector)))
+        finders.append(FaceNetwork(model, threads=0))
     return lambda frame: np.concatenate([find(frame, "", 0) for find in finders])
 
 
