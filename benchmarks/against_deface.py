@@ -44,12 +44,10 @@ def main() -> None:
 
 def _commands(arguments: argparse.Namespace, video: Path) -> dict[str, list[str]]:
     ours = [sys.executable, "-m", "anon_jax.anonymize", str(video)]
-    blur = [*ours, "--method=blur"]
-    faces = f"--detector={arguments.model}"
+    faces = ["--method=blur", f"--detector={arguments.model}", "--faces-only"]
     commands = {
         "deface": [arguments.deface, str(video)],
-        "blur, faces by the same network": [*blur, faces, "--faces-only"],
-        "blur, faces by Haar cascades": [*blur, "--faces-only"],
+        "blur, faces by the same network": [*ours, *faces],
         "downsample": [*ours, "--method=downsample"],
     }
     for checkpoint in arguments.checkpoint:
