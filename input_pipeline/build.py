@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,12 @@ from input_pipeline.specs import DatasetSpec, dataset_path, load_spec
 
 
 def build_dataset(
-    dataset: str, data_dir: str | Path, *, overwrite: bool = False, **options: Any
+    dataset: str,
+    data_dir: str | Path,
+    *,
+    overwrite: bool = False,
+    beam_options: str | None = None,
+    **options: Any,
 ) -> list[DatasetSpec]:
     """Builds a dataset, or all configs of one, unless it is there already.
 
@@ -30,6 +35,8 @@ def build_dataset(
       dataset: "moving_figures", "moving_figures/CONFIG" or "video_folder".
       data_dir: folder of all datasets.
       overwrite: build anew; what is there is replaced when the new dataset is complete.
+      beam_options: build on Apache Beam with these pipeline options, such as
+        "--runner=FlinkRunner"; "" takes threads of this process, None does without Beam.
       **options: the fields of the builder's config, such as `source`.
 
     Returns:
@@ -41,7 +48,8 @@ def build_dataset(
       OSError: the disk is full or cannot be written; what is complete stays and is continued.
     """
     data_dir = Path(data_dir).expanduser()
-    return [_build(job, data_dir, overwrite) for job in jobs(dataset, options)]
+    beam = None if beam_options is None else _pipeline_options(beam_options, options)
+    return [_build(job, data_dir, overwrite, beam) for job in jobs(dataset, options)]
 
 
 def ensure_dataset(name: str, data_dir: str | Path) -> DatasetSpec:
@@ -61,7 +69,23 @@ def ensure_dataset(name: str, data_dir: str | Path) -> DatasetSpec:
     return load_spec(name, data_dir)
 
 
-def _build(job: Job, data_dir: Path, overwrite: bool) -> DatasetSpec:
+def _pipeline_options(text: str, options: Mapping[str, Any]) -> Any:
+    """Apache Beam's options; it is imported here, when it is asked for, and nowhere else."""
+    if "workers" in options:
+        raise DataError(
+            "--workers is for builds without --beam; with it --beam_options says how many there "
+            "are, on this machine as --direct_num_workers=N"
+        )
+    try:
+        from input_pipeline.beam import parse_options
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"--beam needs Apache Beam (no module {error.name}): pip install 'anon_jax[beam]'"
+        ) from error
+    return parse_options(text)
+
+
+def _build(job: Job, data_dir: Path, overwrite: bool, beam: Any = None) -> DatasetSpec:
     folder = data_dir / job.name
     final = folder / job.version
     with build_lock(folder):
@@ -69,17 +93,17 @@ def _build(job: Job, data_dir: Path, overwrite: bool) -> DatasetSpec:
             _check_same_options(job, final)
             say(f"{job.name} is in {final} already; nothing to do{_missing_then(final)}")
         else:
-            _write(job, folder, final)
+            _write(job, folder, final, beam)
     return load_spec(job.name, data_dir)
 
 
-def _write(job: Job, folder: Path, final: Path) -> None:
+def _write(job: Job, folder: Path, final: Path, beam: Any) -> None:
     with staging(folder, job.version, keep=SHARDS_FOLDER) as scratch, _quiet_tfds():
         builder = job.make(scratch)
         say(f"building {job.name} in {final}")
         builder.download_and_prepare(
             file_format="array_record",
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False, beam_options=beam),
         )
         publish(Path(builder.data_dir), final)
     if (final / REPORT_FILE).is_file():
@@ -169,6 +193,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--allow_missing", action="store_true", help="leave out the files that are not there")
     add("--clip_frames", type=int, metavar="N", help="least of a damaged video (default: 16)")
     add("--workers", type=int, metavar="N", help="processes (default: one for each core)")
+    cluster = parser.add_argument_group("Apache Beam, for clusters")
+    add = cluster.add_argument
+    add("--beam", action="store_true", default=False, help="build on it; needs anon_jax[beam]")
+    add(
+        "--beam_options",
+        metavar='"OPTIONS"',
+        help='its pipeline options, e.g. "--runner=FlinkRunner --flink_master=HOST:PORT" '
+        "(default: threads of this process, one for each core)",
+    )
     published = parser.add_argument_group(", ".join(PUBLISHED))
     published.add_argument(
         "--annotations",
@@ -194,8 +227,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, or 2 for unusable input."""
-    arguments = vars(_parser().parse_args(argv))
+    parser = _parser()
+    arguments = vars(parser.parse_args(argv))
     dataset, data_dir = arguments.pop("dataset"), arguments.pop("data_dir")
+    if arguments.pop("beam"):
+        arguments.setdefault("beam_options", "")
+    elif "beam_options" in arguments:
+        parser.error("--beam_options is for builds with --beam")
     return run_command(lambda: build_dataset(dataset, data_dir, **arguments), "the dataset")
 
 

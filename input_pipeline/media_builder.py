@@ -127,12 +127,12 @@ class MediaBuilder(FileReaderBuilder):
         dl_manager: tfds.download.DownloadManager,
         download_config: tfds.download.DownloadConfig | None = None,
     ) -> None:
-        del dl_manager, download_config  # the files are on this machine already
+        del dl_manager  # the files are on this machine already
         entries = self.entries()
         _check_missing(entries, self.builder_config)
         shards = plan_shards(entries, self.recipe, Path(self.data_dir_root) / SHARDS_FOLDER)
         _forget_others(shards)
-        results = self._write(shards)
+        results = self._write(shards, download_config and download_config.beam_options)
         report = BuildReport.of(self.builder_config.options(), shards, results, self.excluded())
         _check_readable(report, entries, self.builder_config)
         self._assemble(shards, results)
@@ -140,7 +140,7 @@ class MediaBuilder(FileReaderBuilder):
         self.info.metadata["shortest_video"] = report.shortest
         report.save(Path(self.data_path))
 
-    def _write(self, shards: Sequence[Shard]) -> list[ShardResult]:
+    def _write(self, shards: Sequence[Shard], beam_options: Any) -> list[ShardResult]:
         todo = [shard for shard in shards if not shard.result_path.is_file()]
         entries = [entry for shard in todo for entry in shard.entries]
         total = sum(len(shard.entries) for shard in shards)
@@ -149,9 +149,16 @@ class MediaBuilder(FileReaderBuilder):
         expected = estimate([e.path for e in entries if e.path], self.recipe.encode)
         workers = self.builder_config.workers or os.cpu_count() or 1
         useful = -(-expected.source_bytes // SOURCE_BYTES_A_PROCESS)
-        workers = max(1, min(workers, len(todo), useful))
+        workers = 1 if beam_options is not None else max(1, min(workers, len(todo), useful))
+        root = Path(self.data_dir_root)
         if entries:
-            say(expected.summary(workers, Path(self.data_dir_root)))
+            say(expected.summary(workers, root))
+        if beam_options is not None:
+            from input_pipeline import beam  # an extra, which only --beam needs
+
+            return beam.run_jobs(
+                write_shard, shards, options=beam_options, folder=root, unit="shards"
+            )
         with Progress(total, f"{self.KIND}s") as bar:
             return run_jobs(write_shard, shards, workers=workers, bar=bar)
 

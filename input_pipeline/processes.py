@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from input_pipeline.errors import DataError
+from input_pipeline.errors import WorkerKilledError
 from input_pipeline.progress import Progress
 
 POLL_SECONDS = 0.2  # between two looks at what the processes have done
@@ -33,7 +33,7 @@ def run_jobs(
     The first error of a job ends all of them, after the item that each is at.
 
     Raises:
-      DataError: a process was killed from outside.
+      WorkerKilledError: a process was killed from outside.
     """
     if workers == 1:
         return [function(job, bar.advance) for job in jobs]
@@ -51,7 +51,7 @@ def run_jobs(
             bar.advance_to(counter.value)
         return [future.result() for future in futures]
     except BrokenProcessPool as error:
-        raise DataError(
+        raise WorkerKilledError(
             "a worker process was killed, by the system for want of memory or by somebody; the "
             "same command continues, and --workers=N takes fewer processes"
         ) from error

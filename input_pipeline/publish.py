@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from input_pipeline.errors import WorkerKilledError
+
 # Names that `specs.dataset_path` takes for no version, so nothing half-built is ever loaded.
 _STAGING = "incomplete.build"
 _REPLACED = "incomplete.replaced"
@@ -26,8 +28,8 @@ def staging(folder: Path, version: str, keep: str = "") -> Iterator[Path]:
 
     A dataset that was about to be replaced when its build was killed is put back first. On the way
     out the folder is removed, but for its entry `keep` when the build was stopped, by the user or
-    by the system (a full disk): the next one continues there. After other errors nothing stays.
-    Call it with the `build_lock` of `folder` held.
+    by the system (a full disk, a killed worker): the next one continues there. After other errors
+    nothing stays. Call it with the `build_lock` of `folder` held.
     """
     final, replaced = folder / version, folder / _REPLACED
     if replaced.exists() and not final.exists():
@@ -40,7 +42,7 @@ def staging(folder: Path, version: str, keep: str = "") -> Iterator[Path]:
     stopped = False
     try:
         yield path
-    except (OSError, KeyboardInterrupt):
+    except (OSError, KeyboardInterrupt, WorkerKilledError):
         stopped = (path / keep).is_dir()
         raise
     finally:

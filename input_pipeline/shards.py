@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,9 +139,20 @@ class Shard:
         """The file with the shard's result; it is there only when the shard is complete."""
         return self.path.with_suffix(".json")
 
+    def item_name(self, index: int) -> str:
+        """The file of an entry, or the entry's id where there is none."""
+        if index >= len(self.entries):
+            return str(self.path)
+        entry = self.entries[index]
+        return str(entry.path or entry.id)
+
 
 def plan_shards(splits: Mapping[str, Sequence[Entry]], recipe: Recipe, folder: Path) -> list[Shard]:
-    """Cuts each split into shards, in an order that mixes the classes and is always the same."""
+    """Cuts each split into shards, in an order that mixes the classes and is always the same.
+
+    Paths are made absolute, for whoever writes a shard may have another current folder.
+    """
+    folder = folder.absolute()
     shards = []
     for split, entries in splits.items():
         parts: list[list[Entry]] = [[]]
@@ -152,7 +164,8 @@ def plan_shards(splits: Mapping[str, Sequence[Entry]], recipe: Recipe, folder: P
             if files and there and full:  # a file that is missing takes no room
                 parts.append([])
                 files = source_bytes = 0
-            parts[-1].append(entry)
+            path = entry.path and entry.path.absolute()
+            parts[-1].append(dataclasses.replace(entry, path=path))
             files += there
             source_bytes += size
         shards += [Shard(split, tuple(part), recipe, folder) for part in parts]
@@ -162,7 +175,8 @@ def plan_shards(splits: Mapping[str, Sequence[Entry]], recipe: Recipe, folder: P
 def write_shard(shard: Shard, tick: Callable[[], None]) -> ShardResult:
     """Writes a shard's file, then its result, unless an earlier build has; `tick` after each entry.
 
-    The bytes do not depend on the process that writes them.
+    The bytes do not depend on the process that writes them, and two processes may write the same
+    shard at the same time, as a cluster does that takes one of them for lost.
     """
     if shard.result_path.is_file():
         for _ in shard.entries:
@@ -170,12 +184,24 @@ def write_shard(shard: Shard, tick: Callable[[], None]) -> ShardResult:
         return ShardResult(**json.loads(shard.result_path.read_text(encoding="utf-8")))
     shard.folder.mkdir(parents=True, exist_ok=True)
     result = ShardResult()
-    _write_records(shard.path, _records(shard, result, tick))
-    result.num_bytes = shard.path.stat().st_size
-    aside = shard.result_path.with_suffix(".incomplete")
-    aside.write_text(json.dumps(dataclasses.asdict(result), ensure_ascii=False), encoding="utf-8")
-    os.replace(aside, shard.result_path)
+    with _complete(shard.path) as aside:
+        _write_records(aside, _records(shard, result, tick))
+        result.num_bytes = aside.stat().st_size
+    text = json.dumps(dataclasses.asdict(result), ensure_ascii=False)
+    with _complete(shard.result_path) as aside:
+        aside.write_text(text, encoding="utf-8")
     return result
+
+
+@contextlib.contextmanager
+def _complete(path: Path) -> Iterator[Path]:
+    """A name of this process' own to write to, which becomes `path` when all is written."""
+    aside = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.incomplete")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _write_records(path: Path, records: Iterator[bytes]) -> None:
@@ -219,8 +245,14 @@ def _records(shard: Shard, result: ShardResult, tick: Callable[[], None]) -> Ite
 
 
 def _serialize(features: tfds.features.FeaturesDict, example: dict[str, Any]) -> bytes:
-    data = features.serialize_example(features.encode_example(example))
-    # A protocol buffer map is serialised in an order that changes from process to process.
+    return with_sorted_maps(features.serialize_example(features.encode_example(example)))
+
+
+def with_sorted_maps(data: bytes) -> bytes:
+    """A serialised tf.train.Example, the same in every process.
+
+    A protocol buffer map is serialised in an order that changes from process to process.
+    """
     parsed = tf_example_pb2.Example.FromString(data)
     return bytes(parsed.SerializeToString(deterministic=True))
 

@@ -14,7 +14,8 @@ from video_samples import ROOT, halves, write_video
 from input_pipeline import catalog, encoding, estimate, media_builder, shards
 from input_pipeline.build import build_dataset, ensure_dataset, main
 from input_pipeline.build_report import BuildReport
-from input_pipeline.errors import DataError
+from input_pipeline.errors import DataError, WorkerKilledError
+from input_pipeline.publish import staging
 from input_pipeline.records import RecordSource
 from input_pipeline.specs import image_features, load_spec, spec_metadata
 
@@ -178,6 +179,18 @@ def test_a_class_or_split_without_readable_videos_fails(source, data):
     with pytest.raises(DataError, match="nothing of the split 'validation' can be read"):
         build_dataset("video_folder", data, source=source, max_bad_share=1.0)
     assert_not_there(data)
+
+
+@pytest.mark.parametrize(("error", "kept"), [(WorkerKilledError, True), (DataError, False)])
+def test_shards_outlive_a_killed_worker_but_no_bad_data(tmp_path, error, kept):
+    def build():
+        with staging(tmp_path, "1.0.0", keep="jobs") as path:
+            (path / "jobs").mkdir()
+            raise error("ended")
+
+    with pytest.raises(error):
+        build()
+    assert (tmp_path / "incomplete.build" / "jobs").is_dir() == kept
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("no space left")])

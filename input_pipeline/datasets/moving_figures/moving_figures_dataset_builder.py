@@ -1,20 +1,21 @@
 """TFDS builder of moving_figures: generated people with private attributes who perform actions."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import UInt8
+from tensorflow_datasets.core.writer import ExampleWriter
 
-from input_pipeline.datasets.moving_figures import clips
 from input_pipeline.datasets.moving_figures.config import MovingFiguresConfig
+from input_pipeline.datasets.moving_figures.examples import (
+    Example,
+    clip_ranges,
+    examples,
+    make_examples,
+)
+from input_pipeline.shards import with_sorted_maps
 from input_pipeline.specs import SPLITS, image_features, spec_metadata, video_features
-
-FPS = 8.0
-JPEG_QUALITY = 95
 
 
 def _config(name: str, domain: str, description: str) -> MovingFiguresConfig:
@@ -44,6 +45,8 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
         _config("images_b", "b", "Still images of other people, the attributes of 'videos_b'."),
     ]
 
+    _made: dict[str, list[Example]] | None = None  # by Apache Beam, by split
+
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         features = (
@@ -60,6 +63,32 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         return {} if config.still else dict.fromkeys(config.clips, config.frames)
 
+    def _download_and_prepare(
+        self,
+        dl_manager: tfds.download.DownloadManager,
+        download_config: tfds.download.DownloadConfig,
+    ) -> None:
+        if download_config.beam_options is not None:
+            self._made = self._make_on_beam(download_config.beam_options)
+        super()._download_and_prepare(dl_manager, download_config)
+
+    def _make_on_beam(self, beam_options: Any) -> dict[str, list[Example]]:
+        """The examples of each split; TFDS shuffles and writes them as those of a local build.
+
+        Its own writer for Beam cuts the shards elsewhere.
+        """
+        from input_pipeline import beam  # an extra, which only --beam needs
+
+        parts = [part for split in SPLITS for part in clip_ranges(self.builder_config, split)]
+        folder = Path(self.data_dir_root)
+        results = beam.run_jobs(
+            make_examples, parts, options=beam_options, folder=folder, unit="parts"
+        )
+        made: dict[str, list[Example]] = {}
+        for part, result in zip(parts, results, strict=True):
+            made.setdefault(part.split, []).extend(result)
+        return made
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # nothing is downloaded
         return {
@@ -68,35 +97,19 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
             if self.builder_config.clips.get(split)
         }
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        config = self.builder_config
-        for index in range(config.clips[split]):
-            clip = clips.sample_clip(config, split, index)
-            example = {
-                "attributes": clip.attributes,
-                "id": clip.id,
-                "group": clip.group,
-                "source_height": config.resolution,
-                "source_width": config.resolution,
-                "metadata": json.dumps(clip.metadata),
-            }
-            if config.still:
-                example |= {"image": _jpeg(clip.frames[0])}
-            else:
-                example |= {
-                    "frames": [_jpeg(frame) for frame in clip.frames],
-                    "num_frames": len(clip.frames),
-                    "action": clip.action,
-                    "fps": FPS,
-                }
-            yield clip.id, example
+    def _generate_examples(self, split: str) -> Iterator[Example]:
+        if self._made is not None:
+            yield from self._made[split]
+        else:
+            for part in clip_ranges(self.builder_config, split):
+                yield from examples(part)
+
+    def _example_writer(self) -> ExampleWriter:
+        return _SortedMapsWriter(file_format=self.info.file_format)
 
 
-def _jpeg(frame: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """JPEG bytes of an RGB frame; colour is not subsampled, for that blurs things so small."""
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    written, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), quality + sampling)
-    if not written:
-        raise RuntimeError(f"OpenCV could not encode a frame of shape {frame.shape}")
-    return data.tobytes()
+class _SortedMapsWriter(ExampleWriter):
+    """Writes the same bytes in every process."""
+
+    def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
+        return super().write(path, ((key, with_sorted_maps(data)) for key, data in examples))
