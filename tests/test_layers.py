@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from jax import test_util
 
-from anon_jax.models import convolutions, layers, phases
+from anon_jax.models import columns, convolutions, layers, phases
 
 # Two float32 sums of the same numbers in another order: a few units in the last place.
 RELATIVE_ERROR = 1e-5
@@ -22,6 +22,12 @@ CASES_2D = [
     ((2, 6, 5, 4), (3, 3, 4, 5), (1, 1)),
     ((2, 7, 6, 4), (1, 1, 4, 5), (1, 1)),
     ((2, 7, 6, 4), (1, 1, 4, 5), (2, 2)),
+    ((2, 3, 16, 4), (3, 3, 4, 5), (1, 1)),
+    ((2, 3, 18, 9), (3, 3, 9, 12), (1, 1)),
+    ((1, 2, 20, 3), (1, 5, 3, 16), (1, 1)),
+    ((2, 8, 32, 3), (7, 7, 3, 8), (2, 2)),
+    ((1, 5, 31, 4), (3, 5, 4, 6), (1, 2)),
+    ((1, 5, 53, 9), (3, 3, 9, 8), (2, 3)),
 ]
 CASES_3D = [
     ((2, 6, 12, 12, 3), (5, 7, 7, 3, 8), (2, 2, 2)),
@@ -29,6 +35,7 @@ CASES_3D = [
     ((2, 4, 8, 8, 6), (3, 5, 5, 6, 4), (1, 2, 2)),
     ((1, 4, 6, 6, 3), (3, 3, 3, 3, 4), (1, 1, 1)),
     ((2, 4, 6, 5, 4), (1, 3, 3, 4, 5), (1, 1, 1)),
+    ((2, 2, 3, 16, 8), (1, 3, 3, 8, 16), (1, 1, 1)),
     ((2, 5, 6, 5, 4), (1, 3, 3, 4, 5), (2, 2, 2)),
     ((2, 5, 4, 3, 4), (3, 1, 1, 4, 5), (1, 1, 1)),
     ((2, 5, 4, 3, 4), (5, 1, 1, 4, 5), (1, 2, 2)),
@@ -76,6 +83,38 @@ def test_every_form_equals_the_plain_convolution(monkeypatch, on_cpu, shape, ker
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "kernel_shape", "stride", "number"),
+    [
+        ((2, 3, 16, 4), (3, 3, 4, 16), 1, 4),
+        ((2, 3, 18, 9), (3, 3, 9, 12), 1, 2),
+        ((2, 3, 32, 3), (7, 7, 3, 8), 2, 4),
+        ((2, 3, 18, 4), (3, 3, 4, 5), 1, 1),  # four columns do not divide 18
+        ((2, 3, 16, 4), (2, 2, 4, 5), 1, 1),  # even kernels pad unevenly
+        ((2, 3, 16, 17), (3, 3, 17, 3), 1, 1),
+        ((2, 16, 8, 4), (3, 3, 4, 5), 1, 1),
+        ((2, 16, 16, 4), (3, 3, 4, 5), 2, 1),
+    ],
+)
+def test_few_channels_are_convolved_several_columns_at_a_time(
+    monkeypatch, shape, kernel_shape, stride, number
+):
+    taken = []
+
+    def note(x, kernel, strides, columns):
+        taken.append(columns)
+        return phases.plain_conv(x, kernel, strides)
+
+    monkeypatch.setattr(convolutions, "_on_cpu", lambda: True)
+    monkeypatch.setattr(convolutions, "conv2d_by_columns", note)
+    arguments = (jnp.zeros(shape), jnp.zeros(kernel_shape), (stride, stride))
+    convolutions.conv2d(*arguments)
+    assert taken == ([number] if number > 1 else [])
+    monkeypatch.setattr(convolutions, "_on_cpu", lambda: False)
+    convolutions.conv2d(*arguments)
+    assert len(taken) == (number > 1)  # other backends keep the plain form
+
+
 def test_plain_convolution_pads_like_torch_and_not_like_same():
     x = jnp.arange(1.0, 5.0).reshape(1, 1, 4, 1)
     kernel = jnp.ones((1, 3, 1, 1))
@@ -106,12 +145,18 @@ def test_upsampled_convolution(monkeypatch, on_cpu, channels, skip_channels):
     )
 
 
-def test_gradient_in_phases_can_be_differentiated_again():
+@pytest.mark.parametrize(
+    "convolve",
+    [
+        lambda x, kernel: phases.conv2d_gradient_in_phases(x, kernel, (2, 2)),
+        lambda x, kernel: columns.conv2d_by_columns(x, kernel, (1, 1), 2),
+        lambda x, kernel: columns.conv2d_by_columns(x, kernel, (2, 2), 3),
+    ],
+    ids=["phases", "columns", "strided-columns"],
+)
+def test_forms_with_own_gradients_can_be_differentiated_again(convolve):
     # Gradient penalties need this. The function is linear in each argument, so the order-2 check
     # compares mixed terms; tolerance for finite differences in float32.
-    def convolve(x, kernel):
-        return phases.conv2d_gradient_in_phases(x, kernel, (2, 2))
-
     arguments = (_normal(0, (1, 5, 6, 2)), _normal(1, (3, 3, 2, 2)))
     test_util.check_grads(convolve, arguments, order=2, modes=["rev"], atol=1e-2, rtol=1e-2)
 

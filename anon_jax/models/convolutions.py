@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from anon_jax.models.columns import conv2d_by_columns
 from anon_jax.models.phases import (
     conv2d_gradient_in_phases,
     conv2d_upsampled_in_phases,
@@ -29,6 +30,13 @@ _PHASES_MAX_CHANNELS = 32
 # anonymizer, while in the tiny one it would mostly lengthen the compilation.
 _UPSAMPLED_PHASES_MIN_CHANNELS = 64
 
+# Up to this many input and output channels a convolution is faster for several columns at a time,
+# where its output has at least this width: for smaller ones it would mostly be compiled longer.
+_COLUMNS_MAX_CHANNELS = 16
+_COLUMNS_MIN_WIDTH = 16
+# With this many products a tap, or fewer, four columns at a time are faster than two.
+_FOUR_COLUMNS_MAX_PRODUCTS = 64
+
 
 def _on_cpu() -> bool:
     """Whether XLA's CPU backend runs the convolutions: the one place where forms are chosen by."""
@@ -41,9 +49,29 @@ def conv2d(
     """Convolve in 2D with `k // 2` zeros on both sides of each axis."""
     if kernel.shape[:2] == (1, 1):
         return _pointwise(x, kernel[0, 0], strides)
-    if _on_cpu() and max(strides) > 1 and x.shape[-1] <= _PHASES_MAX_CHANNELS:
+    if not _on_cpu():
+        return plain_conv(x, kernel, strides)
+    columns = _columns(x.shape[2], kernel.shape, strides[1])
+    if columns > 1:
+        return conv2d_by_columns(x, kernel, tuple(strides), columns)
+    if max(strides) > 1 and x.shape[-1] <= _PHASES_MAX_CHANNELS:
         return conv2d_gradient_in_phases(x, kernel, tuple(strides))
     return plain_conv(x, kernel, strides)
+
+
+def _columns(width: int, kernel_shape: tuple[int, ...], stride: int) -> int:
+    """How many columns to compute at a time on the CPU, from a map of that width.
+
+    One where the width is open (a symbolic size of jax.export): it may divide by no other number.
+    """
+    if not isinstance(width, int):
+        return 1
+    kh, kw, cin, cout = kernel_shape
+    width = (width + 2 * (kw // 2) - kw) // stride + 1
+    columns = 4 if cin * cout <= _FOUR_COLUMNS_MAX_PRODUCTS else 2
+    fits = kh % 2 == kw % 2 == 1 and width % columns == 0
+    few = max(cin, cout) <= _COLUMNS_MAX_CHANNELS and width >= _COLUMNS_MIN_WIDTH
+    return columns if fits and few else 1
 
 
 def conv2d_upsampled(
@@ -57,7 +85,7 @@ def conv2d_upsampled(
     the operations.
     """
     if not _on_cpu() or x.shape[-1] < _UPSAMPLED_PHASES_MIN_CHANNELS:
-        return plain_conv(jnp.concatenate([upsample_nearest(x), *skips], axis=-1), kernel, (1, 1))
+        return conv2d(jnp.concatenate([upsample_nearest(x), *skips], axis=-1), kernel, (1, 1))
     y = conv2d_upsampled_in_phases(x, kernel[:, :, : x.shape[-1]])
     if skips:
         y = y + plain_conv(jnp.concatenate(skips, axis=-1), kernel[:, :, x.shape[-1] :], (1, 1))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-_DIMENSIONS = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NTHWC", "THWIO", "NTHWC")}
+DIMENSIONS = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NTHWC", "THWIO", "NTHWC")}
 
 
 def plain_conv(
@@ -25,7 +25,7 @@ def plain_conv(
     window = kernel.shape[:-2]
     padding = [(k // 2, k // 2) for k in window]
     return lax.conv_general_dilated(
-        x, kernel, tuple(strides), padding, dimension_numbers=_DIMENSIONS[len(window)]
+        x, kernel, tuple(strides), padding, dimension_numbers=DIMENSIONS[len(window)]
     )
 
 
@@ -49,7 +49,7 @@ def conv2d_upsampled_in_phases(
     for row, pad_rows in zip(_fold(kernel, 0), ((1, 0), (0, 1)), strict=True):
         columns = [
             lax.conv_general_dilated(
-                x, taps, (1, 1), [pad_rows, pad_columns], dimension_numbers=_DIMENSIONS[2]
+                x, taps, (1, 1), [pad_rows, pad_columns], dimension_numbers=DIMENSIONS[2]
             )
             for taps, pad_columns in zip(_fold(row, 1), ((1, 0), (0, 1)), strict=True)
         ]
@@ -126,7 +126,7 @@ def _input_gradient_in_phases(
         for below, above, q, out in zip(low, high, lengths, gradient.shape[1:3], strict=True)
     ]
     phases = lax.conv_general_dilated(
-        gradient, padded, (1, 1), padding, dimension_numbers=_DIMENSIONS[2]
+        gradient, padded, (1, 1), padding, dimension_numbers=DIMENSIONS[2]
     )
     # [n, qh, qw, sh*sw*cin] -> [n, qh, qw, sh, sw, cin] -> [n, qh, sh, qw, sw, cin]
     phases = phases.reshape(n, qh, qw, sh, sw, cin).transpose(0, 1, 3, 2, 4, 5)
