@@ -29,15 +29,20 @@ NUM_VIDEOS, NUM_COPIES, NUM_FRAMES, HEIGHT, WIDTH = 36, 6, 300, 240, 320
 AUGMENTATION = Augmentation((0.6, 1.0), jitter=0.1, hue=0.1, grey=0.1, flip=0.5, erase=0.4)
 
 
-def write_videos(folder: Path) -> None:
-    """Videos of 320x240 in which two layers of texture move, with the spectrum of photographs."""
+def write_videos(
+    folder: Path, videos: int = NUM_VIDEOS, copies: int = NUM_COPIES, frames: int = NUM_FRAMES
+) -> None:
+    """Videos of 320x240 in which two layers of texture move, with the spectrum of photographs.
+
+    There are `copies` of each of the `videos`; the first two of twelve are for validation.
+    """
     rng = np.random.default_rng(0)
     rows = ["file,action,split"]
-    for index in range(NUM_VIDEOS):
+    for index in range(videos):
         layers = [_texture(rng) for _ in range(2)]
-        _encode(folder / f"{index}.mp4", layers, rng)
+        _encode(folder / f"{index}.mp4", layers, rng, frames)
         split = "validation" if index % 12 < 2 else "train"
-        for copy in range(NUM_COPIES):  # long enough that the start of the processes counts little
+        for copy in range(copies):  # long enough that the start of the processes counts little
             name = f"{index}_{copy}.mp4"
             os.link(folder / f"{index}.mp4", folder / name)
             rows.append(f"{name},{'left' if index % 2 else 'right'},{split}")
@@ -56,12 +61,14 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
     return np.clip(128 + 48 * picture, 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def _encode(path: Path, layers: Sequence[np.ndarray], rng: np.random.Generator) -> None:
+def _encode(
+    path: Path, layers: Sequence[np.ndarray], rng: np.random.Generator, frames: int
+) -> None:
     steps = rng.uniform(-1.5, 1.5, size=(2, 2))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        for time_index in range(NUM_FRAMES):
+        for time_index in range(frames):
             parts = []
             for layer, step in zip(layers, steps, strict=True):
                 top, left = (np.abs(step * time_index).astype(int)) % (HEIGHT, WIDTH)
