@@ -60,6 +60,7 @@ def make_anonymizer_step(
     penalty: Penalty,
     privacy: PrivacyTerm,
     seed: int,
+    accumulate: int = 1,
 ) -> Step:
     """Minimax step 1: f_A by L_A = w_T L_T - w_B L_B + w_P L_penalty; f_T and f_B frozen.
 
@@ -107,11 +108,13 @@ def make_anonymizer_step(
         }
         return loss, (metrics, {"anonymizer": stats})
 
-    update = make_step(networks, ("anonymizer",), objective, seed=seed)
+    update = make_step(networks, ("anonymizer",), objective, seed=seed, accumulate=accumulate)
     return _adapting_multiplier(update, penalty) if held else update
 
 
-def make_adversary_step(networks: Networks, *, privacy: PrivacyTerm, seed: int) -> Step:
+def make_adversary_step(
+    networks: Networks, *, privacy: PrivacyTerm, seed: int, accumulate: int = 1
+) -> Step:
     """Minimax step 2: f_A frozen; f_T by L_T and f_B by L_B, each on anonymized data.
 
     The two losses share no parameters, so the gradient of their sum is each network's own.
@@ -137,10 +140,12 @@ def make_adversary_step(networks: Networks, *, privacy: PrivacyTerm, seed: int) 
         stats = {"action": action_stats, "privacy": privacy_stats}
         return action_loss + privacy_loss, (metrics, stats)
 
-    return make_step(networks, ("action", "privacy"), objective, seed=seed)
+    return make_step(networks, ("action", "privacy"), objective, seed=seed, accumulate=accumulate)
 
 
-def make_privacy_step(networks: Networks, *, privacy: PrivacyTerm, seed: int) -> Step:
+def make_privacy_step(
+    networks: Networks, *, privacy: PrivacyTerm, seed: int, accumulate: int = 1
+) -> Step:
     """Minimax step 2 of f_B alone: what f_A faces is the stronger, at a fraction of the cost."""
 
     def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
@@ -149,7 +154,7 @@ def make_privacy_step(networks: Networks, *, privacy: PrivacyTerm, seed: int) ->
         loss = privacy.learned(told, batch["image"])
         return loss, ({"privacy/loss": loss}, {"privacy": stats})
 
-    return make_step(networks, ("privacy",), objective, seed=seed)
+    return make_step(networks, ("privacy",), objective, seed=seed, accumulate=accumulate)
 
 
 def _distance(

@@ -31,7 +31,8 @@ def make_optimizer(
       weight_decay: decoupled, on arrays of two or more axes only (kernels; not biases, not
         BatchNorm).
       clip_norm: bound of the global gradient norm, 0 = none.
-      num_steps, steps_per_epoch: length of the phase and of an epoch, in updates.
+      num_steps: length of the phase, in updates.
+      steps_per_epoch: length of an epoch, in updates.
 
     Raises:
       ConfigError: an unknown schedule.

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from anon_jax import losses
+from anon_jax.accumulation import Gradient, accumulated
 from anon_jax.state import Metrics, NetState, Network, TrainState, Variables
 
 Batch = Any
@@ -71,24 +72,27 @@ def clips_of(images: jax.Array, shape: tuple[int, ...], scrambled: bool = False)
 
 
 def make_step(
-    networks: Networks, trained: tuple[str, ...], objective: Objective, *, seed: int
+    networks: Networks,
+    trained: tuple[str, ...],
+    objective: Objective,
+    *,
+    seed: int,
+    accumulate: int = 1,
 ) -> Step:
     """Builds the update of the networks `trained` by the gradient of one objective.
 
     The gradient is taken with respect to the parameters of `trained` alone. The random key of the
     step follows from `seed` and `state.step`, so that a resumed run draws the same numbers. A
-    plateau schedule of network X watches the metric "X/loss".
+    plateau schedule of network X watches the metric "X/loss". With `accumulate` above 1 the batch
+    is split into so many micro-batches; see `accumulation.accumulated`.
     """
+    gradient = _gradient(trained, objective)
+    if accumulate > 1:
+        gradient = accumulated(gradient, trained, accumulate)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-
-        def of_params(params: dict[str, Variables]) -> tuple[jax.Array, Any]:
-            changed = {name: state.nets[name].replace(params=params[name]) for name in trained}
-            return objective(state.replace(nets={**state.nets, **changed}), batch, key)
-
-        params = {name: state.nets[name].params for name in trained}
-        (_, (metrics, stats)), grads = jax.value_and_grad(of_params, has_aux=True)(params)
+        grads, stats, metrics = gradient(state, batch, key)
         nets = dict(state.nets)
         for name in trained:
             loss = metrics[f"{name}/loss"]
@@ -98,7 +102,22 @@ def make_step(
     return step
 
 
-def make_reconstruction_step(networks: Networks, *, seed: int) -> Step:
+def _gradient(trained: tuple[str, ...], objective: Objective) -> Gradient:
+    """The gradient of an objective with respect to the parameters of the networks `trained`."""
+
+    def gradient(state: TrainState, batch: Batch, key: jax.Array) -> Any:
+        def of_params(params: dict[str, Variables]) -> tuple[jax.Array, Any]:
+            changed = {name: state.nets[name].replace(params=params[name]) for name in trained}
+            return objective(state.replace(nets={**state.nets, **changed}), batch, key)
+
+        params = {name: state.nets[name].params for name in trained}
+        (_, (metrics, stats)), grads = jax.value_and_grad(of_params, has_aux=True)(params)
+        return grads, stats, metrics
+
+    return gradient
+
+
+def make_reconstruction_step(networks: Networks, *, seed: int, accumulate: int = 1) -> Step:
     """f_A learns to reproduce its input: L_rec on batch["image"] uint8 [B, H, W, 3]."""
 
     def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
@@ -109,10 +128,10 @@ def make_reconstruction_step(networks: Networks, *, seed: int) -> Step:
         loss = losses.l1(output, images)
         return loss, ({"anonymizer/loss": loss}, {"anonymizer": stats})
 
-    return make_step(networks, ("anonymizer",), objective, seed=seed)
+    return make_step(networks, ("anonymizer",), objective, seed=seed, accumulate=accumulate)
 
 
-def make_decoder_step(networks: Networks, *, seed: int) -> Step:
+def make_decoder_step(networks: Networks, *, seed: int, accumulate: int = 1) -> Step:
     """A decoder learns to draw the raw frame from what the frozen anonymizer lets through (L1).
 
     batch["image"] is what the method sees, batch["raw"] the same view of the raw frame; they differ
@@ -125,7 +144,7 @@ def make_decoder_step(networks: Networks, *, seed: int) -> Step:
         loss = losses.l1(output, to_float(batch["raw"]))
         return loss, ({"decoder/loss": loss}, {"decoder": stats})
 
-    return make_step(networks, ("decoder",), objective, seed=seed)
+    return make_step(networks, ("decoder",), objective, seed=seed, accumulate=accumulate)
 
 
 def without_decoder(nets: Mapping[str, NetState]) -> dict[str, NetState]:
@@ -133,7 +152,9 @@ def without_decoder(nets: Mapping[str, NetState]) -> dict[str, NetState]:
     return {name: net for name, net in nets.items() if name != "decoder"}
 
 
-def make_contrastive_step(networks: Networks, *, temperature: float, seed: int) -> Step:
+def make_contrastive_step(
+    networks: Networks, *, temperature: float, seed: int, accumulate: int = 1
+) -> Step:
     """f_B learns from two views of raw images (NT-Xent): batch["image"], batch["view_b"]."""
 
     def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
@@ -143,10 +164,12 @@ def make_contrastive_step(networks: Networks, *, temperature: float, seed: int) 
         loss = contrast(embeddings, temperature)
         return loss, ({"privacy/loss": loss}, {"privacy": stats})
 
-    return make_step(networks, ("privacy",), objective, seed=seed)
+    return make_step(networks, ("privacy",), objective, seed=seed, accumulate=accumulate)
 
 
-def make_action_step(networks: Networks, *, label_smoothing: float, seed: int) -> Step:
+def make_action_step(
+    networks: Networks, *, label_smoothing: float, seed: int, accumulate: int = 1
+) -> Step:
     """A classifier learns the action from clips of the frozen anonymizer (or raw ones)."""
 
     def objective(state: TrainState, batch: Batch, key: jax.Array) -> Any:
@@ -158,10 +181,12 @@ def make_action_step(networks: Networks, *, label_smoothing: float, seed: int) -
         metrics = {"action/loss": loss, "action/top1": top1(logits, batch["action"])}
         return loss, (metrics, {"action": stats})
 
-    return make_step(networks, ("action",), objective, seed=seed)
+    return make_step(networks, ("action",), objective, seed=seed, accumulate=accumulate)
 
 
-def make_attribute_step(networks: Networks, *, frames: str = "image", seed: int) -> Step:
+def make_attribute_step(
+    networks: Networks, *, frames: str = "image", seed: int, accumulate: int = 1
+) -> Step:
     """A classifier learns the attributes from what the frozen anonymizer lets through (or raw).
 
     It sees batch[`frames`]: "image" [B, H, W, 3], or "frames" [B, T, H, W, 3] for one that sees
@@ -176,11 +201,11 @@ def make_attribute_step(networks: Networks, *, frames: str = "image", seed: int)
         loss = losses.binary_cross_entropy(logits, batch["attributes"])
         return loss, ({"privacy/loss": loss}, {"privacy": stats})
 
-    return make_step(networks, ("privacy",), objective, seed=seed)
+    return make_step(networks, ("privacy",), objective, seed=seed, accumulate=accumulate)
 
 
 def make_identity_step(
-    networks: Networks, people: Integer[np.ndarray, " records"], *, seed: int
+    networks: Networks, people: Integer[np.ndarray, " records"], *, seed: int, accumulate: int = 1
 ) -> Step:
     """A classifier learns who is in the frame that the frozen anonymizer lets through (or raw).
 
@@ -198,7 +223,7 @@ def make_identity_step(
         metrics = {"privacy/loss": loss, "privacy/top1": top1(logits, labels)}
         return loss, (metrics, {"privacy": stats})
 
-    return make_step(networks, ("privacy",), objective, seed=seed)
+    return make_step(networks, ("privacy",), objective, seed=seed, accumulate=accumulate)
 
 
 def both_views(batch: Batch) -> jax.Array:

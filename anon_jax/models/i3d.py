@@ -15,6 +15,7 @@ from anon_jax.models.layers import (
     max_pool,
     normalize_input,
 )
+from anon_jax.models.remat import rematerialize
 
 
 class Bottleneck3D(nn.Module):
@@ -64,6 +65,7 @@ class I3DResNet(nn.Module):
         time, as three more channels: it helps training from scratch on little data.
       freeze_batch_norm: use the running statistics in training too, and leave them alone.
       input_mean, input_std: per-channel normalisation of the input, for converted weights.
+      remat: what blocks compute again in their backward pass; see `remat.rematerialize`.
       dtype: computation, float32 or bfloat16; parameters, statistics and outputs are float32.
     """
 
@@ -87,6 +89,7 @@ class I3DResNet(nn.Module):
     freeze_batch_norm: bool = False
     input_mean: tuple[float, float, float] | None = None
     input_std: tuple[float, float, float] | None = None
+    remat: str = "none"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -104,6 +107,7 @@ class I3DResNet(nn.Module):
                 f"temporal_marks {self.temporal_marks} need one entry for each block of "
                 f"stage_sizes {self.stage_sizes}"
             )
+        block = rematerialize(Bottleneck3D, self.remat)
         norm = batch_norm(train and not self.freeze_batch_norm, self.dtype)
         x = normalize_input(clip, self.input_mean, self.input_std)
         if self.motion_input:
@@ -118,7 +122,7 @@ class I3DResNet(nn.Module):
                 stride = 2 if stage > 0 and index == 0 else 1
                 name = f"stage{stage + 1}_block{index}"
                 width = self.width * 2**stage
-                x = Bottleneck3D(width, stride, bool(temporal), norm, self.dtype, name=name)(x)
+                x = block(width, stride, bool(temporal), norm, self.dtype, name=name)(x)
             if stage == 0:
                 x = max_pool(x, self.stage1_pool_kernel, self.stage1_pool_strides)
         features = jnp.mean(x.astype(jnp.float32), axis=(1, 2, 3))

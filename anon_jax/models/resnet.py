@@ -18,6 +18,7 @@ from anon_jax.models.layers import (
     max_pool,
     normalize_input,
 )
+from anon_jax.models.remat import rematerialize
 
 
 class BasicBlock(nn.Module):
@@ -94,6 +95,7 @@ class ResNet(nn.Module):
       projection_dim: length of the projection head's embedding.
       freeze_batch_norm: use the running statistics in training too, and leave them alone.
       input_mean, input_std: per-channel normalisation of the input, for converted weights.
+      remat: what blocks compute again in their backward pass; see `remat.rematerialize`.
       dtype: computation, float32 or bfloat16; parameters, statistics and outputs are float32.
     """
 
@@ -110,6 +112,7 @@ class ResNet(nn.Module):
     freeze_batch_norm: bool = False
     input_mean: tuple[float, float, float] | None = None
     input_std: tuple[float, float, float] | None = None
+    remat: str = "none"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -118,7 +121,7 @@ class ResNet(nn.Module):
     ) -> tuple[Float[Array, "batch outputs"], dict[str, Float[Array, "batch features"]]]:
         """Map images in [0, 1] to (logits or embedding, {"features": pooled features})."""
         check_input(images, ("batch", "height", "width", "3"), "ResNet")
-        block = choose(BLOCKS, self.block, "block")
+        block = rematerialize(choose(BLOCKS, self.block, "block"), self.remat)
         heads: dict[str, Callable[..., nn.Module]] = {
             "linear": functools.partial(LinearHead, self.num_classes),
             "projection": functools.partial(ProjectionHead, self.projection_dim),

@@ -17,6 +17,7 @@ from anon_jax.models.layers import (
     choose,
     max_pool,
 )
+from anon_jax.models.remat import rematerialize
 from anon_jax.models.resnet import BasicBlock
 
 OUTPUT_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -55,6 +56,7 @@ class UNetPlusPlus(nn.Module):
       decoder_channels: output channels of the outermost decoder path, one entry for each level of
         the depth, coarsest first. The inner nodes have the channels of the skip at their level.
       output_activation: "sigmoid" (outputs in [0, 1]) or "identity".
+      remat: what blocks compute again in their backward pass; see `remat.rematerialize`.
       dtype: computation, float32 or bfloat16; parameters, statistics and outputs are float32.
     """
 
@@ -63,6 +65,7 @@ class UNetPlusPlus(nn.Module):
     stem_kernel: int = 7
     decoder_channels: tuple[int, ...] = (256, 128, 64, 32)
     output_activation: str = "sigmoid"
+    remat: str = "none"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -81,9 +84,9 @@ class UNetPlusPlus(nn.Module):
         for level in range(1, len(levels)):
             row = self._decode_level(level, row, levels[level], norm)
         last = len(levels) - 1
-        block = DecoderBlock(
-            self.decoder_channels[last], norm, self.dtype, name=f"decoder_0_{last}"
-        )
+        decoder = rematerialize(DecoderBlock, self.remat)
+        name = f"decoder_0_{last}"
+        block = decoder(self.decoder_channels[last], norm, self.dtype, name=name)
         x = block(row[0], [])  # full resolution has no skip
         init = nn.initializers.xavier_uniform()
         x = Conv(3, (3, 3), use_bias=True, kernel_init=init, dtype=self.dtype, name="output_conv")(
@@ -100,18 +103,18 @@ class UNetPlusPlus(nn.Module):
         takes that path's node of the coarser level `below`, upsampled, and all nodes of its own
         resolution on paths further in, the encoder's skip among them: the nested dense skips.
         """
+        decoder = rematerialize(DecoderBlock, self.remat)
         nodes = [skip]
         for start in reversed(range(level)):
             features = self.decoder_channels[level - 1] if start == 0 else skip.shape[-1]
             name = f"decoder_{start}_{level - 1}"
-            nodes = [
-                DecoderBlock(features, norm, self.dtype, name=name)(below[start], nodes),
-                *nodes,
-            ]
+            block = decoder(features, norm, self.dtype, name=name)
+            nodes = [block(below[start], nodes), *nodes]
         return nodes
 
     def _encode(self, frames: jax.Array, norm: Norm) -> list[jax.Array]:
         """Return the encoder's features at strides 2, 4, ... 2 ** depth."""
+        block = rematerialize(BasicBlock, self.remat)
         k = self.stem_kernel
         x = Conv(self.width, (k, k), (2, 2), dtype=self.dtype, name="stem_conv")(frames)
         x = nn.relu(norm(name="stem_bn")(x))
@@ -121,7 +124,7 @@ class UNetPlusPlus(nn.Module):
             for index in range(size):
                 stride = 2 if stage > 0 and index == 0 else 1
                 name = f"stage{stage + 1}_block{index}"
-                x = BasicBlock(self.width * 2**stage, stride, norm, self.dtype, name=name)(x)
+                x = block(self.width * 2**stage, stride, norm, self.dtype, name=name)(x)
             features.append(x)
         return features
 
