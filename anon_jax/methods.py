@@ -1,6 +1,8 @@
 """The table of methods: what each one anonymizes with, and which terms its training has."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from anon_jax.errors import ConfigError
 
@@ -13,6 +15,8 @@ class Method:
       learned: whether f_A is trained; else the phases before the evaluations have nothing to do.
       penalty: whether L_A has the penalty term (arXiv 2504.14301).
       supervised: whether f_B classifies labelled attributes; else it contrasts views of images.
+      privacy_term: config.minimax -> a `privacy_terms.PrivacyTerm` that takes NT-Xent's place;
+        f_B is then pre-trained, and has its projection head, as with NT-Xent.
       obfuscation: a row of input_pipeline.obfuscation.OBFUSCATIONS, applied to what the attackers
         learn from and are tested on; "" = none.
     """
@@ -20,6 +24,7 @@ class Method:
     learned: bool = False
     penalty: bool = False
     supervised: bool = False
+    privacy_term: Callable[[Any], Any] | None = None
     obfuscation: str = ""
 
 

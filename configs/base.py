@@ -34,7 +34,16 @@ def get_config() -> ConfigDict:
     config.pretrained = ""
     config.init_from = _init_from()
     config.dtype = "float32"  # of activations ("bfloat16" on accelerators); parameters stay float32
-    config.devices = 0  # devices to shard the batch over; 0 = all that there are
+    # Devices to shard the batch over, of all processes together; 0 = all that there are.
+    config.devices = 0
+    # So many devices share each large parameter and its optimizer state; 1 = each holds all.
+    config.fsdp = 1
+    # What networks compute again in the backward pass instead of keeping it: "none" of it, what
+    # lies between "convolutions" (cheap), or whole "blocks" (a forward pass more, least memory).
+    config.remat = "none"
+    # Folder of compiled steps, which a later start finds there; "" = as JAX_COMPILATION_CACHE_DIR
+    # of the environment says, or none.
+    config.compilation_cache = ""
     config.log_every = 50  # steps between two lines of metrics
     config.sample_every = 500  # steps between two pictures in samples/
     config.checkpoint_every = 500  # steps between two checkpoints of a phase
@@ -89,12 +98,12 @@ def _data() -> ConfigDict:
     data.clip_augmentation.flip = 0.5  # probability of a horizontal flip
     data.clip_augmentation.erase = 0.4  # probability of each of two erased rectangles
     data.image_augmentation = ConfigDict()  # of each view of a still image, on its own
-    data.image_augmentation.crop_scale = (0.6, 1.0)
-    data.image_augmentation.jitter = 0.4
-    data.image_augmentation.hue = 0.1
-    data.image_augmentation.grey = 0.2
-    data.image_augmentation.flip = 0.5
-    data.image_augmentation.erase = 0.0
+    data.image_augmentation.crop_scale = (0.6, 1.0)  # as in clip_augmentation
+    data.image_augmentation.jitter = 0.4  # as there
+    data.image_augmentation.hue = 0.1  # as there
+    data.image_augmentation.grey = 0.2  # probability of a grey view
+    data.image_augmentation.flip = 0.5  # as there
+    data.image_augmentation.erase = 0.0  # as there
     data.test_clips = 5  # evenly spaced clips of a test video whose softmax is averaged
     # Crops of each of these clips: 1 = the centre; 3 = start, centre and end of the longer side
     # (STPrivacy's protocol). Frames of the privacy evaluation have the centre crop alone.
@@ -134,7 +143,7 @@ def _networks() -> ConfigDict:
     networks.action_mean = ()  # per channel, subtracted from f_T's input in [0, 1]; () = none
     networks.action_std = ()  # per channel, divides f_T's input; () = none
     networks.privacy_mean = ()  # the same for f_B and the attribute classifier
-    networks.privacy_std = ()
+    networks.privacy_std = ()  # the same
     return networks
 
 
@@ -151,7 +160,8 @@ def _optimizer(learning_rate: float, schedule: str = "constant") -> ConfigDict:
 def _reconstruct() -> ConfigDict:
     phase = ConfigDict()  # f_A learns to reproduce its input (L1)
     phase.epochs = 100.0  # passes over the frames of videos and images; fractions are fine
-    phase.batch_size = 32
+    phase.batch_size = 32  # frames
+    phase.accumulate = 1  # micro-batches that an update's batch is split into, to save memory
     phase.optimizer = _optimizer(1e-3, "plateau")
     phase.optimizer.warmup_epochs = 5.0
     return phase
@@ -159,9 +169,10 @@ def _reconstruct() -> ConfigDict:
 
 def _pretrain_privacy() -> ConfigDict:
     phase = ConfigDict()  # f_B learns from two views of each image (NT-Xent)
-    phase.epochs = 100.0
+    phase.epochs = 100.0  # passes over the images
     phase.batch_size = 64  # image pairs
-    phase.temperature = 0.1
+    phase.accumulate = 1  # as in reconstruct
+    phase.temperature = 0.1  # of NT-Xent
     phase.optimizer = _optimizer(1e-3, "cosine")
     phase.optimizer.warmup_epochs = 5.0
     return phase
@@ -171,16 +182,18 @@ def _minimax() -> ConfigDict:
     phase = ConfigDict()
     phase.epochs = 100.0  # passes over the training videos, one clip a video
     phase.warmup_epochs = 0.0  # of these, the first ones update f_T and f_B only
-    phase.batch_clips = 8
+    phase.batch_clips = 8  # clips
     phase.batch_images = 8  # image pairs
+    # As in reconstruct. L_B then has the negatives of a micro-batch alone, L_penalty its distance.
+    phase.accumulate = 1
     phase.adversary_steps = 1  # updates of f_T and f_B after each update of f_A
     phase.privacy_steps = 0  # further updates of f_B alone after these
     phase.temperature = 0.1  # of NT-Xent
     phase.privacy_loss_ceiling = False  # cut L_B at chance, ln(2N - 1), when it is maximised
     phase.weights = ConfigDict()  # L_A = action L_T - privacy L_B + penalty L_penalty
-    phase.weights.action = 1.0
-    phase.weights.privacy = 1.0
-    phase.weights.penalty = 1.0
+    phase.weights.action = 1.0  # w_T
+    phase.weights.privacy = 1.0  # w_B
+    phase.weights.penalty = 1.0  # w_P
     phase.penalty = ConfigDict()
     phase.penalty.budget = 0.3  # B: the distance up to which f_A is free
     phase.penalty.mode = "hinge"  # as published, or "lagrangian": the weight adapts to hold B
@@ -209,9 +222,10 @@ def _compat() -> ConfigDict:
 
 def _evaluate_action() -> ConfigDict:
     phase = ConfigDict()  # a fresh f_T learns the actions on anonymized clips
-    phase.epochs = 50.0
-    phase.batch_size = 16
-    phase.label_smoothing = 0.0
+    phase.epochs = 50.0  # passes over the training videos, one clip a video
+    phase.batch_size = 16  # clips
+    phase.accumulate = 1  # as in reconstruct
+    phase.label_smoothing = 0.0  # share of the target spread over all actions, in [0, 1)
     phase.freeze_batch_norm = False  # for an f_T that starts from converted weights
     phase.validate_every = 5.0  # epochs; the best epoch on validation is tested
     phase.optimizer = _optimizer(1e-4, "cosine")
@@ -229,8 +243,9 @@ def _evaluate_privacy() -> ConfigDict:
     # more attacker, of networks.privacy, starts from it, with a new head; "" = none does.
     phase.init_from = ""
     phase.source = "images"  # where the attributes are: still "images", or frames of "videos"
-    phase.epochs = 100.0
-    phase.batch_size = 8
+    phase.epochs = 100.0  # passes over the images, or the videos (one frame or clip of each)
+    phase.batch_size = 8  # frames, or clips
+    phase.accumulate = 1  # as in reconstruct
     phase.test_frames = 5  # evenly spaced frames of a test video whose sigmoid is averaged
     phase.validate_every = 5.0  # epochs; the best epoch on validation is tested
     phase.optimizer = _optimizer(2e-4, "plateau")
@@ -243,7 +258,8 @@ def _evaluate_reconstruction() -> ConfigDict:
     phase.network = ""  # of the decoder: a row of anon_jax.models.MODELS; "" = networks.anonymizer
     phase.networks = ()  # that read the attributes from what it draws; () = networks.privacy alone
     phase.epochs = 100.0  # passes over the frames that evaluate_privacy learns from
-    phase.batch_size = 32
+    phase.batch_size = 32  # frames
+    phase.accumulate = 1  # as in reconstruct
     phase.validate_every = 5.0  # epochs; the best epoch on validation is tested
     phase.optimizer = _optimizer(1e-3, "cosine")
     phase.optimizer.warmup_epochs = 5.0
@@ -256,8 +272,9 @@ def _evaluate_reconstruction() -> ConfigDict:
 
 def _evaluate_identity() -> ConfigDict:
     phase = ConfigDict()  # a network learns to tell the people (groups) of the training split apart
-    phase.epochs = 50.0
-    phase.batch_size = 32
+    phase.epochs = 50.0  # passes over the training videos, one frame a video
+    phase.batch_size = 32  # frames
+    phase.accumulate = 1  # as in reconstruct
     phase.validate_every = 10.0  # epochs; the best epoch on the people of validation is tested
     phase.test_frames = 5  # evenly spaced frames of a test video whose embeddings are averaged
     phase.optimizer = _optimizer(1e-3, "cosine")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from input_pipeline.datasets.annotated import AnnotatedConfig
+from input_pipeline.datasets.annotated import AnnotatedBuilder, AnnotatedConfig
 from input_pipeline.errors import DataError
 from input_pipeline.media_builder import MediaBuilderConfig
 
@@ -41,6 +42,23 @@ def jobs(name: str, options: Mapping[str, Any]) -> list[Job]:
     if builder not in BUILDERS:
         raise DataError(f"There is no dataset '{name}' to build; known are: {', '.join(BUILDERS)}")
     return BUILDERS[builder](config, options)
+
+
+def register(builder: str, builder_class: type[AnnotatedBuilder]) -> None:
+    """Adds a builder that lies elsewhere; `build_dataset` and its command know it from then on.
+
+    Args:
+      builder: its name: that of the class in small letters with underscores, as TFDS has it.
+      builder_class: takes `AnnotatedConfig`; its bare name stands for the first of its CONFIGS.
+
+    Raises:
+      DataError: there is a builder of this name.
+    """
+    if builder in BUILDERS:
+        raise DataError(f"There is a dataset '{builder}' already; take another name")
+    # TFDS looks for README.md and its like in the class's package; a lone file has its folder.
+    builder_class.pkg_dir_path = tfds.core.Path(inspect.getfile(builder_class)).parent
+    BUILDERS[builder] = _annotated(builder, lambda: builder_class)
 
 
 def _moving_figures(config: str, options: Mapping[str, Any]) -> list[Job]:
@@ -78,11 +96,17 @@ def _video_folder(config_name: str, options: Mapping[str, Any]) -> list[Job]:
 
 
 def _published(builder: str, class_name: str) -> Callable[[str, Mapping[str, Any]], list[Job]]:
+    """The jobs of a builder of this package, by the name of its class."""
+    return _annotated(builder, lambda: getattr(_builder_module(builder), class_name))
+
+
+def _annotated(
+    builder: str, load: Callable[[], type[AnnotatedBuilder]]
+) -> Callable[[str, Mapping[str, Any]], list[Job]]:
     """The jobs of a builder that takes `AnnotatedConfig`; its bare name is its first config's."""
 
     def jobs_of(config_name: str, options: Mapping[str, Any]) -> list[Job]:
-        module = _builder_module(builder)
-        builder_class = getattr(module, class_name)
+        builder_class = load()
         known = builder_class.CONFIGS
         if config_name and config_name not in known:
             raise DataError(

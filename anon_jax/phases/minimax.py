@@ -1,6 +1,7 @@
 """Phase "minimax": f_A against f_B, with f_T; steps 1 and 2 in turn on successive batches."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import grain
 import jax
@@ -15,8 +16,8 @@ from anon_jax.minimax_steps import (
     make_restart,
 )
 from anon_jax.phases import modules, pretrain_privacy, pretrained, reconstruct, setup
-from anon_jax.privacy_terms import Contrastive, Supervised
-from anon_jax.sharding import compile_step, replicated, to_host
+from anon_jax.privacy_terms import Contrastive, PrivacyTerm, Supervised
+from anon_jax.sharding import compile_step, constrain_split, replicated, to_host
 from anon_jax.state import Network, TrainState, new_state
 from anon_jax.steps import Step, anonymize, to_float
 from anon_jax.writers import save_comparison
@@ -116,24 +117,34 @@ def make_cycle(run: setup.Run, networks: dict[str, Network]) -> list[Step]:
     weights = Weights(**phase.weights)
     if not run.method.penalty:
         weights = Weights(weights.action, weights.privacy, 0.0)
-    privacy = (
-        Supervised(phase.supervised.objective)
-        if run.method.supervised
-        else Contrastive(phase.temperature, phase.privacy_loss_ceiling)
-    )
+    shared: dict[str, Any] = {
+        "privacy": _privacy_term(run),
+        "seed": run.seed(NAME),
+        "accumulate": phase.accumulate,
+    }
     anonymizer_step = make_anonymizer_step(
         networks,
         weights=weights,
         penalty=Penalty(**phase.penalty, constant=run.config.compat.constant_penalty),
-        privacy=privacy,
-        seed=run.seed(NAME),
+        **shared,
     )
-    adversary_step = make_adversary_step(networks, privacy=privacy, seed=run.seed(NAME))
-    privacy_step = make_privacy_step(networks, privacy=privacy, seed=run.seed(NAME))
+    adversary_step = make_adversary_step(networks, **shared)
+    privacy_step = make_privacy_step(networks, **shared)
     anonymizer, adversary, alone = (
-        compile_step(step, run.mesh) for step in (anonymizer_step, adversary_step, privacy_step)
+        compile_step(step, run.mesh, remat=run.config.remat)
+        for step in (anonymizer_step, adversary_step, privacy_step)
     )
     return [anonymizer, *[adversary] * phase.adversary_steps, *[alone] * phase.privacy_steps]
+
+
+def _privacy_term(run: setup.Run) -> PrivacyTerm:
+    """L_B of the method."""
+    phase = run.config.minimax
+    if run.method.privacy_term:
+        return run.method.privacy_term(phase)
+    if run.method.supervised:
+        return Supervised(phase.supervised.objective)
+    return Contrastive(phase.temperature, phase.privacy_loss_ceiling)
 
 
 def _schedule(
@@ -165,14 +176,10 @@ def _restarts(
     The members take turns: one that has just begun fools nobody, and the others keep watch.
     """
     section = run.config.minimax.supervised
-    restart = jax.jit(
-        make_restart(
-            networks["privacy"],
-            image_shape=setup.image_shape(run),
-            seed=run.seed(NAME, "restart"),
-        ),
-        out_shardings=replicated(run.mesh),
+    begin_anew = make_restart(
+        networks["privacy"], image_shape=setup.image_shape(run), seed=run.seed(NAME, "restart")
     )
+    restart = jax.jit(lambda state, member: constrain_split(begin_anew(state, member), run.mesh))
 
     def before(updates: int) -> Callable[[TrainState], TrainState] | None:
         if not section.restart_every or not updates or updates % section.restart_every:
@@ -187,11 +194,15 @@ def _sampler(
     run: setup.Run, networks: dict[str, Network], source: RecordSource
 ) -> Callable[[TrainState], None]:
     """Writes frames of a fixed batch, raw above anonymized, as samples/STEP.png."""
-    batch = next(iter(setup.clip_stream(run, source, run.mesh.size * _SAMPLES, name="samples")))
+    size = run.mesh.size * _SAMPLES
+    batch = next(iter(setup.clip_stream(run, source, size, name="samples", whole=True)))
     frames = np.asarray(batch["frames"])[:_SAMPLES, 0]  # [N, T, H, W, 3] -> [8, H, W, 3]
+    draw = jax.jit(
+        lambda nets: anonymize(networks, nets, to_float(frames)), out_shardings=replicated(run.mesh)
+    )
 
     def sample(state: TrainState) -> None:
-        anonymized = to_host(anonymize(networks, state.nets, to_float(frames)))
+        anonymized = to_host(draw(state.nets))
         save_comparison(
             run.workdir / "samples" / f"{int(state.step):06d}.png", [frames, anonymized]
         )
