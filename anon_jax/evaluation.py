@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from anon_jax import distributed
 from anon_jax.metric_reports import average_by_group, labels_by_group
 from anon_jax.sharding import shard_batch, to_host
 from anon_jax.state import Network, TrainState
@@ -61,11 +62,19 @@ def make_decoder_predictor(networks: Mapping[str, Network]) -> Predict:
 def predict_batches(
     predict: Predict, state: TrainState, batches: Iterable[Any], mesh: Mesh
 ) -> Iterator[tuple[Any, Any]]:
-    """(outputs, batch) of each batch, both as NumPy arrays without the filling (index -1)."""
+    """(outputs, labels) of each batch, both as NumPy arrays without the filling (index -1).
+
+    The labels are all of a batch but its pixels. Of several processes, each of which has a part of
+    the batch, all get the whole.
+    """
     for batch in batches:
-        real = batch["index"] >= 0
-        outputs = to_host(predict(state, shard_batch(batch, mesh)))
-        yield jax.tree.map(lambda x, real=real: x[real], (outputs, batch))
+        given = shard_batch(batch, mesh)
+        labels = {name: x for name, x in batch.items() if x.dtype != np.uint8}
+        if distributed.count() > 1:
+            labels = to_host({name: given[name] for name in labels})
+        real = labels["index"] >= 0
+        outputs = to_host(predict(state, given))
+        yield jax.tree.map(lambda x, real=real: x[real], (outputs, labels))
 
 
 def predict_split(

@@ -9,10 +9,11 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from anon_jax import interruption
+from anon_jax import distributed, interruption
+from anon_jax.agreement import LeaveVotes
 from anon_jax.checkpoint import Checkpointer
 from anon_jax.errors import NonFiniteLossError
-from anon_jax.sharding import replicate, shard_batch, to_host
+from anon_jax.sharding import shard_batch, split, to_host
 from anon_jax.state import Metrics, TrainState
 from anon_jax.steps import Step
 from anon_jax.writers import MetricWriter
@@ -71,12 +72,13 @@ def fit(
       NonFiniteLossError: a metric became NaN or infinite (with "roll_back": once too often). It is
         found at the next logging step, and always before a checkpoint is written, without a host
         synchronisation in each step.
-      Interrupted: a signal came; the step that was being made is saved.
+      Interrupted: a signal came, to this or another process; the step that was being made is
+        saved.
     """
     with interruption.deferred(), contextlib.closing(iter(stream)) as iterator:
         training = _Training(schedule, iterator, loop, mesh, checkpointer, writer)
         with contextlib.closing(writer):
-            return training.run(replicate(state, mesh))
+            return training.run(split(state, mesh))
 
 
 class _Training:
@@ -97,6 +99,7 @@ class _Training:
         self._mesh = mesh
         self._checkpointer = checkpointer
         self._writer = writer
+        self._leaving = LeaveVotes(mesh)
         self._drawn = 0  # batches that the stream has given
         self._skipped: list[int] = []  # those that are left out, numbered from 1
         # Since the last line of metrics: steps whose metrics are on the devices, then the others.
@@ -107,11 +110,13 @@ class _Training:
         loop = self._loop
         state = self._restore(state)
         step = int(state.step)
-        bar = tqdm(total=loop.num_steps, initial=step, desc=loop.name, disable=None, unit="step")
+        # None: where stderr is no terminal.
+        hidden = None if distributed.is_first() else True
+        bar = tqdm(total=loop.num_steps, initial=step, desc=loop.name, disable=hidden, unit="step")
         with bar:
             while step < loop.num_steps:
                 try:
-                    if interruption.requested():
+                    if self._leaving.requested():
                         self._leave(state, step)
                     state = self._update(state, step + 1)
                     step += 1
@@ -122,6 +127,8 @@ class _Training:
                 except NonFiniteLossError as error:
                     state = self._roll_back(state, error)
                     step = int(state.step)
+        if self._leaving.requested_by_now():
+            raise interruption.Interrupted
         return state
 
     def _restore(self, state: TrainState) -> TrainState:
@@ -198,8 +205,9 @@ class _Training:
 
     def _check(self) -> None:
         """Fetches the metrics of the pending steps, all of which have to be finite."""
-        for step, batch, indices, metrics in self._pending:
-            values = {name: float(value) for name, value in to_host(metrics).items()}
+        fetched = to_host([metrics for *_, metrics in self._pending])
+        for (step, batch, indices, _), metrics in zip(self._pending, fetched, strict=True):
+            values = {name: float(value) for name, value in metrics.items()}
             for name, value in values.items():
                 if not np.isfinite(value):
                     raise NonFiniteLossError(self._words(name, value, step, indices), batch)

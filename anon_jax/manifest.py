@@ -5,10 +5,12 @@ parameter without a word.
 """
 
 import hashlib
-import json
 from pathlib import Path
 
+from anon_jax.errors import WorkdirError
+from anon_jax.read_json import read_json
 from anon_jax.results import write_json
+from input_pipeline.progress import say
 
 MANIFEST = "manifest.json"
 
@@ -23,6 +25,26 @@ def write_manifest(folder: Path) -> None:
     write_json(folder / MANIFEST, {"sha256": files})
 
 
+def check_manifest(folder: Path, *, advice: str, required: bool = False) -> None:
+    """Refuses a folder whose files are not those of its manifest, before a network is read from it.
+
+    Args:
+      advice: what to do, the end of the message.
+      required: a folder without a manifest is refused; else a note on stderr says that it is used
+        unchecked, for older versions wrote none.
+
+    Raises:
+      WorkdirError: a file has other bytes than were written, or is missing; names it.
+    """
+    if damage := find_damage(folder):
+        raise WorkdirError(f"{folder} is damaged: {damage}. No network was read from it; {advice}")
+    if (folder / MANIFEST).is_file():
+        return
+    if required:
+        raise WorkdirError(f"{folder} has no {MANIFEST}, so its files cannot be checked; {advice}")
+    say(f"note: {folder} has no {MANIFEST}, as older versions wrote it; its files are not checked")
+
+
 def read_manifest(folder: Path) -> dict[str, str] | None:
     """{file: SHA-256} as the manifest of `folder` has it; None where there is no manifest.
 
@@ -32,7 +54,7 @@ def read_manifest(folder: Path) -> dict[str, str] | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    content = json.loads(path.read_text())
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("sha256"), dict):
         raise ValueError(f"{path} is no manifest")
     return dict(content["sha256"])

@@ -1,7 +1,6 @@
 """A trained anonymizer as a function of arrays, from a run's workdir or from an exported folder."""
 
 import hashlib
-import json
 from functools import reduce
 from importlib import metadata
 from operator import getitem
@@ -17,10 +16,12 @@ from jaxtyping import Array, UInt8
 from ml_collections import ConfigDict
 
 from anon_jax.errors import WorkdirError
+from anon_jax.manifest import check_manifest, write_manifest
 from anon_jax.methods import METHODS
 from anon_jax.phases import modules
+from anon_jax.read_json import read_json
 from anon_jax.results import whole_folder, write_json
-from anon_jax.shipped import checkpoint_folder
+from anon_jax.shipped import checkpoint_folder, is_shipped
 from anon_jax.state import NetState, Network
 from anon_jax.steps import to_float
 
@@ -81,7 +82,8 @@ def load_anonymizer(folder: str | Path) -> Anonymizer:
     "small" is the checkpoint that comes with the package (`anon_jax.shipped`).
 
     Needs neither the dataset nor the number of devices that it was trained with: it runs on the
-    first device of this process. Nothing is written.
+    first device of this process. Nothing is written. What is read was checked against the SHA-256
+    in its manifest before; a folder of an older version has none, and a note on stderr says so.
 
     Raises:
       WorkdirError: there is no such folder or no checkpoint in it, it is of another kind (a method
@@ -98,7 +100,12 @@ def load_anonymizer(folder: str | Path) -> Anonymizer:
     config = stored.get("config") if folder_format else stored
     _check_config(folder, config)
     assert isinstance(config, dict)
-    net = _exported_net(folder, config) if folder_format else _trained_net(folder, config)
+    if folder_format:
+        advice, required = "put a copy back, or export it anew", is_shipped(folder)
+        check_manifest(folder, advice=advice, required=required)
+        net = _exported_net(folder, config)
+    else:
+        net = _trained_net(folder, config)
     digest = _digest(folder, net)
     if folder_format and stored.get("sha256") != digest:
         raise WorkdirError(f"{folder}: the weights are not those that config.json was written for")
@@ -109,7 +116,8 @@ def save_anonymizer(workdir: str | Path, folder: str | Path) -> Path:
     """Writes f_A of a workdir (or of another exported folder) alone, whole or not at all.
 
     The folder has `config.json` ("format", the run's config without its paths, the weights'
-    SHA-256) and `anonymizer/`, an Orbax checkpoint of parameters and BatchNorm statistics.
+    SHA-256), `anonymizer/`, an Orbax checkpoint of parameters and BatchNorm statistics, and
+    `manifest.json`, the SHA-256 of all these files.
 
     Raises:
       WorkdirError: as `load_anonymizer`, or there is something at `folder` already.
@@ -123,6 +131,7 @@ def save_anonymizer(workdir: str | Path, folder: str | Path) -> Path:
         facts = {"format": FORMAT, "anon_jax": metadata.version("anon_jax")}
         facts |= {"sha256": anonymizer.sha256, "config": without_paths(anonymizer.config)}
         write_json(partial / "config.json", facts)
+        write_manifest(partial)
     return folder
 
 
@@ -145,7 +154,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
             "anon_jax.save_anonymizer wrote"
         )
     try:
-        stored = json.loads(path.read_text())
+        stored = read_json(path)
     except ValueError as error:
         raise WorkdirError(f"{path} is damaged: {error}") from error
     if not isinstance(stored, dict):
@@ -187,6 +196,7 @@ def _trained_net(folder: Path, config: dict[str, Any]) -> NetState:
             "saved one yet"
         )
     latest = max(steps, key=lambda path: int(path.name))
+    check_manifest(latest, advice="put a copy back, or run the same command again to train it")
     return _restore(folder, latest / "state", like, inside=("nets", "anonymizer"))
 
 

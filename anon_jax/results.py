@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from anon_jax import distributed
 from anon_jax.errors import WorkdirError
 
 PARTIAL = ".partial"  # ending of a file that is not whole yet
@@ -64,17 +65,18 @@ def write_result(workdir: Path, method: str, measurement: str, result: dict[str,
 
     What a result is made of ("attackers/NAME") is kept in the same way, and not collected.
     """
-    write_json(_result_path(workdir, method, measurement), result)
+    distributed.first(lambda: write_json(_result_path(workdir, method, measurement), result))
 
 
 def has_result(workdir: Path, method: str, measurement: str) -> bool:
     """Whether `write_result` has been there."""
-    return _result_path(workdir, method, measurement).exists()
+    return distributed.first(_result_path(workdir, method, measurement).exists)
 
 
 def read_result(workdir: Path, method: str, measurement: str) -> dict[str, Any]:
     """What `write_result` has kept."""
-    found: dict[str, Any] = json.loads(_result_path(workdir, method, measurement).read_text())
+    path = _result_path(workdir, method, measurement)
+    found: dict[str, Any] = json.loads(distributed.first(path.read_text))
     return found
 
 

@@ -8,27 +8,34 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from anon_jax import losses
+from anon_jax import distributed, losses
 from anon_jax.errors import ConfigError, WorkdirError
 from anon_jax.loop import ON_NONFINITE
 from anon_jax.methods import METHODS
 from anon_jax.models import MODELS
+from anon_jax.models.remat import REMAT
 from anon_jax.optimizers import SCHEDULES
 from anon_jax.privacy_terms import OBJECTIVES
+from anon_jax.ranges import check_ranges
+from anon_jax.read_json import read_json
 from anon_jax.results import PARTIAL, write_json
 from anon_jax.workdir_lock import LOCK_FILE
 from configs import base
 from input_pipeline.detection import DETECTORS
 
-# May differ between two starts in one workdir: they do not change what a phase computes. (What
-# stopped at a loss that is no number may roll back at the next start.)
-_PER_START = ("phases", "on_nonfinite", "data.data_dir", "data.num_threads", "data.prefetch")
+# May differ between two starts in one workdir: they do not change what a phase computes, but for
+# the rounding of sums over other devices, or computed again. (What stopped at a loss that is no
+# number may roll back at the next start; what stopped for want of memory may keep less in it.)
+_DATA_PER_START = ("data.data_dir", "data.num_threads", "data.prefetch")
+_HOW_TO_COMPUTE = ("devices", "fsdp", "remat", "compilation_cache")
+_PER_START = ("phases", "on_nonfinite", *_HOW_TO_COMPUTE, *_DATA_PER_START)
 # What a start may have left that was killed before it had written its config.
 _BEGUN = {LOCK_FILE, f"config{PARTIAL}"}
 _CHOICES: dict[str, Iterable[Any]] = {
     "method": METHODS,
     "on_nonfinite": ON_NONFINITE,
     "dtype": ("float32", "bfloat16"),
+    "remat": REMAT,
     "networks.anonymizer": [name for name in MODELS if name.startswith("unet")],
     "networks.action": [name for name in MODELS if name.startswith("i3d")],
     "networks.privacy": [name for name in MODELS if name.startswith("resnet")],
@@ -67,6 +74,7 @@ def check_config(config: ConfigDict) -> None:
             raise ConfigError(_unknown_value(field, given[field], choices))
         if isinstance(default, int | float) and not isinstance(default, bool):
             _check_number(field, given[field])
+    check_ranges(given)
     attackers = [name for name in MODELS if name.startswith(("resnet", "i3d"))]
     for field, choices in (
         ("phases", base.PHASES),
@@ -76,26 +84,47 @@ def check_config(config: ConfigDict) -> None:
         for value in given[field]:
             if value not in choices:
                 raise ConfigError(_unknown_value(field, value, choices))
+    _check_accumulation(config)
 
 
 def batch_sizes(config: ConfigDict) -> dict[str, int]:
-    """{field: size} of every training batch; the devices have to share each of them evenly."""
+    """{field: size} of every training batch."""
     names = ("batch_size", "batch_clips", "batch_images")
     fields = flatten(config.to_dict()).items()
     return {field: size for field, size in fields if field.rpartition(".")[2] in names}
 
 
+def micro_batch_sizes(config: ConfigDict) -> dict[str, int]:
+    """{field: size} of what a device step sees at once; the devices have to share each evenly.
+
+    That of a batch that is split is named "FIELD / config.PHASE.accumulate".
+    """
+    sizes = {}
+    for field, size in batch_sizes(config).items():
+        phase = field.partition(".")[0]
+        parts = config[phase].accumulate
+        name = field if parts == 1 else f"{field} / config.{phase}.accumulate"
+        sizes[name] = size // parts
+    return sizes
+
+
 def claim_workdir(workdir: Path, config: ConfigDict) -> None:
     """Writes `config.json`, or compares it with the one of an earlier start.
+
+    Of several processes the first one does.
 
     Raises:
       WorkdirError: the workdir belongs to another config; lists the fields that differ.
     """
+    distributed.first(lambda: _claim(workdir, config))
+
+
+def _claim(workdir: Path, config: ConfigDict) -> None:
     path = workdir / "config.json"
     if path.exists():
         # A field that is younger than the workdir had its default, which changes nothing.
         defaults = flatten(_jsonable(base.get_config()))
-        earlier, now = defaults | flatten(json.loads(path.read_text())), flatten(_jsonable(config))
+        earlier, now = defaults | flatten(_stored(path)), flatten(_jsonable(config))
         differing = [
             f"config.{field}: {earlier.get(field)!r} there, {now.get(field)!r} now"
             for field in sorted({*earlier, *now} - set(_PER_START))
@@ -124,7 +153,7 @@ def check_pretrained(config: ConfigDict) -> None:
     path = Path(config.pretrained).expanduser() / "config.json"
     if not path.is_file():
         raise ConfigError(f"config.pretrained is {config.pretrained}, which is no workdir of a run")
-    theirs, ours = flatten(json.loads(path.read_text())), flatten(_jsonable(config))
+    theirs, ours = flatten(_stored(path)), flatten(_jsonable(config))
     fields = [f"networks.{name}" for name in ("anonymizer", "output_activation", "privacy")]
     differing = [
         f"config.{field}: {theirs.get(field)!r} there, {ours[field]!r} here"
@@ -149,6 +178,17 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _stored(path: Path) -> dict[str, Any]:
+    """The config.json of a workdir."""
+    try:
+        stored = read_json(path)
+    except ValueError as error:
+        raise WorkdirError(f"{path} is damaged: {error}. Put a copy back") from error
+    if not isinstance(stored, dict):
+        raise WorkdirError(f"{path} is no config of a run. Put a copy back")
+    return stored
+
+
 def _jsonable(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
@@ -163,10 +203,32 @@ def _same_type(value: Any, default: Any) -> bool:
     return isinstance(value, type(default))
 
 
+def _check_accumulation(config: ConfigDict) -> None:
+    """Raises ConfigError where a batch cannot be split into its phase's micro-batches."""
+    contrastive = {"pretrain_privacy.batch_size"}
+    if not METHODS[config.method].supervised:
+        contrastive.add("minimax.batch_images")
+    for field, size in batch_sizes(config).items():
+        name = f"{field.partition('.')[0]}.accumulate"
+        parts = config[field.partition(".")[0]].accumulate
+        if size % parts:
+            raise ConfigError(
+                f"config.{name} is {parts}, but config.{field}, {size}, cannot be split into so "
+                f"many equal micro-batches; take a divisor of {size}"
+            )
+        if parts > 1 and field in contrastive and size // parts < 2:
+            raise ConfigError(
+                f"config.{name} is {parts}, which leaves 1 image pair of config.{field} ({size}) "
+                "to a micro-batch; NT-Xent needs at least 2: take a smaller one, or a larger batch"
+            )
+
+
 def _check_number(field: str, value: float) -> None:
     positive = field.endswith(("batch_size", "batch_clips", "batch_images", "num_frames"))
-    positive |= field.endswith(("frame_stride", "resolution", "test_clips", "test_frames"))
-    positive |= field.endswith(("num_threads", "temperature", "validate_every", ".seeds"))
+    positive |= field.endswith(
+        (".accumulate", "frame_stride", "resolution", "test_clips", "test_frames")
+    )
+    positive |= field.endswith(("num_threads", "temperature", "validate_every", ".seeds", "fsdp"))
     positive |= field.endswith(
         (".ensemble", "adversary_steps", "evaluate_frames.videos", ".inversion_rate")
     )

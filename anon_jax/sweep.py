@@ -19,9 +19,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from anon_jax import interruption, settings
+from anon_jax.config_files import define_config
 from anon_jax.errors import ConfigError, RunError
 from anon_jax.methods import METHODS, get_method
 from anon_jax.phases.setup import PRETRAINING
@@ -219,7 +219,7 @@ def _summarise(failed: Sequence[str], workdir: Path) -> None:
 def main() -> None:
     """The console script."""
     # Not at import: `anon_jax.main` has flags of the same names.
-    config_flags.DEFINE_config_file("config", help_string="Config file of every cell.")
+    define_config("Config file of every cell, or the name of one that comes with the package.")
     flags.DEFINE_string("workdir", None, "Folder of the sweep; made, or gone on with.")
     flags.DEFINE_list("methods", None, f"Of: {', '.join(METHODS)}.")
     flags.DEFINE_list("budgets", [], "B of the methods with a penalty; empty: the config's.")

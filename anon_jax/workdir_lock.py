@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from anon_jax import distributed
 from anon_jax.errors import WorkdirError
 from input_pipeline.progress import say
 
@@ -18,14 +19,21 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextlib.contextmanager
 def workdir_lock(workdir: Path) -> Iterator[None]:
-    """Holds `workdir`, which is made where it is missing, for this process.
+    """Holds `workdir`, which is made where it is missing, for this process, or for this run.
 
-    The file stays; what is in it serves the message alone. On a file system without locks a
-    sentence on stderr says so, and nothing is held.
+    Of a run of several processes the first one holds it. The file stays; what is in it serves the
+    message alone. On a file system without locks a sentence on stderr says so, and nothing is held.
 
     Raises:
       WorkdirError: another process holds it; names that process and its host.
     """
+    with contextlib.ExitStack() as held:
+        distributed.first(lambda: held.enter_context(_held(workdir)))
+        yield
+
+
+@contextlib.contextmanager
+def _held(workdir: Path) -> Iterator[None]:
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / LOCK_FILE).open("a+") as file:
         try:

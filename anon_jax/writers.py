@@ -1,4 +1,7 @@
-"""What a phase leaves behind while it runs: metrics as JSON lines and TensorBoard, and pictures."""
+"""What a phase leaves behind while it runs: metrics as JSON lines and TensorBoard, and pictures.
+
+Of several processes, which all have the same to say, the first one writes.
+"""
 
 import itertools
 import json
@@ -14,6 +17,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
 
+from anon_jax import distributed
 from anon_jax.results import write_whole
 
 
@@ -31,6 +35,8 @@ class MetricWriter:
 
         So is what comes after a line that a full disk has cut.
         """
+        if not distributed.is_first():
+            return
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         kept = list(itertools.takewhile(lambda line: _step(line) <= step, lines))
         write_whole(self._path, "".join(f"{line}\n" for line in kept).encode())
@@ -49,6 +55,8 @@ class MetricWriter:
         Raises:
           OSError: the disk is full.
         """
+        if not distributed.is_first():
+            return
         values = {name: float(value) for name, value in metrics.items()}
         line = json.dumps({"step": step, **values})
         if line == self._last:
@@ -83,6 +91,8 @@ def save_comparison(path: Path, rows: list[np.ndarray], *, min_height: int = 96)
       rows: arrays [N, H, W, 3], uint8 or float in [0, 1], RGB.
       min_height: frames smaller than this are enlarged by a whole factor, without smoothing.
     """
+    if not distributed.is_first():
+        return
     strips = [np.concatenate(list(_to_uint8(row)), axis=1) for row in rows]
     picture = np.concatenate(strips, axis=0)
     factor = max(1, math.ceil(min_height / rows[0].shape[1]))

@@ -8,6 +8,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from input_pipeline.records import RecordSource
+from input_pipeline.specs import load_spec
+
 # The only figures in which two equal runs differ.
 _DIFFERENT = ("seconds", "ms_per_frame")
 
@@ -28,6 +31,30 @@ def differences(ours: Path, theirs: Path) -> list[str]:
     if _figures(ours) != _figures(theirs):
         problems.append("results.json")
     return problems + [f"the file {name}" for name in sorted(_files(ours) ^ _files(theirs))]
+
+
+def data_differences(ours: Path, theirs: Path) -> list[str]:
+    """What differs between two data folders: files, and the records of each dataset."""
+    names = sorted(path.parent.relative_to(ours) for path in ours.rglob("dataset_info.json"))
+    problems = [
+        f"the dataset {name}" for name in names if _records(ours, name) != _records(theirs, name)
+    ]
+    left = {path.relative_to(ours) for path in ours.rglob("*")}
+    there = {path.relative_to(theirs) for path in theirs.rglob("*")}
+    return problems + [f"the file {name} of the data" for name in sorted(left ^ there)]
+
+
+def _records(data_dir: Path, name: Path) -> list[Any]:
+    """All that is stored; not the files' bytes, for the order of an example's fields may differ."""
+    if not (data_dir / name / "dataset_info.json").is_file():
+        return []
+    spec = load_spec(f"{name.parent}:{name.name}", data_dir)
+    sources = [RecordSource(spec, split) for split, size in spec.split_sizes.items() if size]
+    return [
+        (source.split, r.id, r.group, list(r.frames), r.action, r.attributes.tolist())
+        for source in sources
+        for r in source
+    ]
 
 
 def _files(run: Path) -> set[Path]:
@@ -62,4 +89,5 @@ def _figures(workdir: Path) -> Any:
             return tree
         return {key: without(value) for key, value in tree.items() if key not in _DIFFERENT}
 
-    return without(json.loads((workdir / "results.json").read_text()))
+    path = workdir / "results.json"
+    return without(json.loads(path.read_text())) if path.exists() else None

@@ -1,14 +1,20 @@
 """A run that is small enough to be killed a hundred times, and a log of where it was.
 
     python -m benchmarks.small_run LOG --config=benchmarks/small_run.py --workdir=DIR
+    python -m benchmarks.small_run --serve
 
-The networks have one stage, the dataset a few people. LOG gets a line for each start, for each
-phase that begins and for each step; lines are written at once, so that SIGKILL loses none.
+The networks have one stage, the dataset a few people. LOG gets a line, with the seconds of the
+monotonic clock, for each start, each phase that begins, each step, and the two ends of each save;
+lines are written at once, so that SIGKILL loses none. With --serve, each line of standard input
+is a JSON list of arguments; a process of its own is forked for it, whose id and then exit code
+(minus the signal that ended it) are printed: the libraries are imported once, not for each run.
 """
 
 import functools
+import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -72,29 +78,65 @@ def shrink() -> None:
     ]
 
 
-def _logged(log: int, line: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, which says in the log that it was called."""
+def _logged(log: int, call: Callable[..., Any], line: str, after: str = "") -> Callable[..., Any]:
+    """The same function, which says in the log that it was called, and that it has returned."""
 
     def logging(*arguments: Any, **named: Any) -> Any:
-        os.write(log, f"{line}\n".encode())
-        return call(*arguments, **named)
+        _say(log, line)
+        result = call(*arguments, **named)
+        _say(log, after)
+        return result
 
     return logging
 
 
+def _say(log: int, line: str) -> None:
+    if line:
+        os.write(log, f"{time.monotonic()} {line}\n".encode())
+
+
+def _serve() -> bool:
+    """Forks a process for each line of standard input; returns in these alone, ready to run.
+
+    A fork copies one thread: OPENBLAS_NUM_THREADS=1 keeps NumPy from having made others.
+    """
+    from anon_jax import main as run  # the libraries, before the first fork
+
+    del run
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            stderr, *arguments = json.loads(line)
+            os.setsid()  # Ctrl-C of a terminal reaches a whole group
+            for number, path in enumerate((os.devnull, os.devnull, stderr)):
+                os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+            sys.argv[1:] = arguments
+            return True
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+    return False
+
+
 def main() -> None:
     """The command line."""
+    if sys.argv[1:] == ["--serve"] and not _serve():
+        return
     log = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(log, b"start\n")
     from anon_jax import loop
     from anon_jax import main as run
+    from anon_jax.checkpoint import Checkpointer
 
+    _say(log, "start")
     shrink()
-    loop.shard_batch = _logged(log, "step", loop.shard_batch)
+    loop.shard_batch = _logged(log, loop.shard_batch, "step")
+    for name in ("save", "record_score"):
+        setattr(Checkpointer, name, _logged(log, getattr(Checkpointer, name), "save", "saved"))
     ensure = run.datasets.ensure_datasets
-    run.datasets.ensure_datasets = _logged(log, "phase dataset", ensure)
+    run.datasets.ensure_datasets = _logged(log, ensure, "phase dataset", "built")
     for phase, function in run._PHASES.items():
-        run._PHASES[phase] = _logged(log, f"phase {phase}", function)
+        run._PHASES[phase] = _logged(log, function, f"phase {phase}")
+    run.execute = _logged(log, run.execute, "", "phase leaving")
     run.main()
 
 

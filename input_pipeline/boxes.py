@@ -2,13 +2,13 @@
 
 import dataclasses
 import shlex
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from input_pipeline.arrays_file import read_arrays
 from input_pipeline.errors import DataError
 from input_pipeline.index import read_index
 from input_pipeline.records import Record
@@ -141,16 +141,32 @@ def load_boxes(spec: DatasetSpec, *, detector: str, margin: float = 0.0, hold: i
             f"{there}. Find them with: {_command(spec, detector)}"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            ids, sizes, first_frames, first_boxes, found = (file[name] for name in _ARRAYS)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path, _ARRAYS)
+        _check_arrays(arrays)
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path} is no file of boxes ({error}). Find them anew with: {_command(spec, detector)}"
         ) from error
-    rows = {name: row for row, name in enumerate(ids.tolist())}
+    rows = {name: row for row, name in enumerate(arrays["ids"].tolist())}
+    sizes, first_frames, first_boxes, found = (arrays[name] for name in _ARRAYS[1:])
     boxes = Boxes(rows, sizes, first_frames, first_boxes, found, margin, hold)
     _check_records(spec, detector, boxes)
     return boxes
+
+
+def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
+    """Whether the arrays of a file belong together; ValueError where they do not."""
+    ids, sizes, first_frames, first_boxes, boxes = (arrays[name] for name in _ARRAYS)
+    shapes = (
+        ids.ndim == 1 and sizes.shape == (len(ids), 2) and first_frames.shape == (len(ids) + 1,)
+    )
+    shapes = shapes and first_boxes.ndim == 1 and boxes.shape[1:] == (4,)
+    kinds = ids.dtype.kind == "U" and all(arrays[name].dtype.kind == "i" for name in _ARRAYS[1:])
+    if not shapes or not kinds:
+        raise ValueError("its arrays are not those of boxes")
+    for first, end in ((first_frames, len(first_boxes) - 1), (first_boxes, len(boxes))):
+        if not len(first) or first[0] != 0 or first[-1] != end or (np.diff(first) < 0).any():
+            raise ValueError("its arrays do not fit each other")
 
 
 def _check_records(spec: DatasetSpec, detector: str, boxes: Boxes) -> None:

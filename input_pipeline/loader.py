@@ -6,6 +6,7 @@ moves it to processes.
 """
 
 import functools
+import itertools
 import signal
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,17 +45,22 @@ def train_stream(
 
     Args:
       batch_size: elements of this process's batch.
-      num_threads, prefetch: batches are made ahead by so many threads, so many of them.
-      process_index, process_count: each process reads its own share of the shuffled order.
+      num_threads: batches are made ahead by so many threads.
+      prefetch: so many batches are made ahead.
+      process_index: of this process, which reads its own share of the shuffled order.
+      process_count: so many processes share the order.
 
     The shuffling and each element's random numbers depend on `seed` and the position alone, not
     on threads or processes.
     """
     cv2.setNumThreads(0)  # the threads here are one per batch; OpenCV's own would fight with them
     shuffled = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(transform)
-    share = shuffled[process_index::process_count] if process_count > 1 else shuffled
+    # Whole batches in turn: together they are in the order of one process, and their positions the
+    # same in all, so that a run may go on with another number of processes.
+    batches = shuffled.batch(batch_size, drop_remainder=True)
+    share = batches[process_index::process_count] if process_count > 1 else batches
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
-    return share.batch(batch_size, drop_remainder=True).to_iter_dataset(options)
+    return share.to_iter_dataset(options)
 
 
 def zip_streams(streams: Mapping[str, grain.IterDataset]) -> grain.IterDataset:
@@ -105,6 +111,8 @@ def evaluation_batches(
     batch_size: int,
     num_threads: int,
     prefetch: int,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Iterator[Batch]:
     """Every record of a split, `crops` crops at `views` places of each, once and in order.
 
@@ -112,13 +120,19 @@ def evaluation_batches(
     side are spread evenly over [0, 1]; a single one lies at 0.5.
 
     Yields batches of always `batch_size` elements: the last one is filled up with copies whose
-    "index" is -1. All views of one record share its index.
+    "index" is -1. All views of one record share its index. Processes take batches in turn, each the
+    same number: the last ones may be filling alone.
     """
     cv2.setNumThreads(0)
     dataset = grain.MapDataset.source(_Views(source, views, crops)).map(transform)
     batches = dataset.batch(batch_size, batch_fn=lambda elements: _fill(elements, batch_size))
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)
-    return iter(batches.to_iter_dataset(options))
+    if process_count == 1:
+        return iter(batches.to_iter_dataset(options))
+    share = batches[process_index::process_count]
+    missing = -(-len(batches) // process_count) - len(share)
+    own = share.to_iter_dataset(options) if len(share) else []
+    return itertools.chain(own, (_filling(batches[0]) for _ in range(missing)))
 
 
 class _Views:
@@ -187,6 +201,11 @@ def _start_worker(owner: str, index: int, count: int) -> None:
 
 def _spread(count: int) -> list[float]:
     return np.linspace(0, 1, count).tolist() if count > 1 else [0.5]
+
+
+def _filling(batch: Batch) -> Batch:
+    """A batch without any record."""
+    return {**batch, "index": np.full_like(batch["index"], -1)}
 
 
 def _fill(elements: Sequence[Any], batch_size: int) -> Batch:

@@ -4,6 +4,14 @@ import os
 import tempfile
 from pathlib import Path
 
+# Compiling takes most of the tests' time; equal programs of one session are compiled once. By the
+# environment, and before JAX reads it: the workers of pytest-xdist and the processes that tests
+# start share what the first process makes here, and removes in the end.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="anon_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
 import jax
 import pytest
 import tensorflow_datasets as tfds
@@ -16,11 +24,6 @@ install_import_hook(
 
 # Before JAX starts its backend; tests that compare one device with eight take what they need.
 jax.config.update("jax_num_cpu_devices", 8)
-
-# Compiling takes most of the tests' time; equal programs of one session are compiled once.
-_CACHE = tempfile.TemporaryDirectory(prefix="anon_jax_tests_")
-jax.config.update("jax_compilation_cache_dir", _CACHE.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import anon_jax
 from anon_jax.errors import WorkdirError
 from anon_jax.export.frames import drawn_frames
 from anon_jax.image_metrics import psnr
+from anon_jax.manifest import MANIFEST, write_manifest
 from anon_jax.restore import FORMAT
 from anon_jax.shipped import SMALL, SMALL_RESOLUTION, checkpoint_folder
 from anon_jax.steps import to_float
@@ -62,6 +63,8 @@ def changed(tmp_path, source, **fields):
     path = folder / "config.json"
     stored = {**json.loads(path.read_text()), **fields}
     path.write_text(json.dumps({k: v for k, v in stored.items() if v is not None}))
+    if (folder / MANIFEST).exists():
+        write_manifest(folder)
     return folder
 
 
@@ -109,6 +112,9 @@ def test_missing_and_damaged_checkpoints(tmp_path):
     folder = changed(tmp_path, exported())
     for file in (folder / "anonymizer" / "d").iterdir():
         file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(WorkdirError, match=r"is damaged: anonymizer/d/\S+ is not what was written"):
+        anon_jax.load_anonymizer(folder)
+    (folder / MANIFEST).unlink()
     with pytest.raises(WorkdirError, match="checkpoint is damaged"):
         anon_jax.load_anonymizer(folder)
     shutil.rmtree(folder / "anonymizer")

@@ -17,6 +17,7 @@ from anon_jax.export import conversion, runtimes
 from anon_jax.export.checking import LEAST_PSNR, worst_psnr
 from anon_jax.export.folder import FORMATS
 from anon_jax.export.frames import drawn_frames
+from anon_jax.manifest import write_manifest
 from input_pipeline.errors import DataError
 from input_pipeline.video import decode_frames
 
@@ -166,6 +167,7 @@ def test_a_checkpoint_trained_in_bf16_runs_in_bf16_by_jax_alone(tmp_path):
     stored = json.loads((folder / "config.json").read_text())
     stored["config"]["dtype"] = "bfloat16"
     (folder / "config.json").write_text(json.dumps(stored))
+    write_manifest(folder)
     assert engines.make_engine("jax", folder).precision == "bf16"
     assert engines.make_engine("jax", folder, "float32").precision == "float32"
 

@@ -262,6 +262,16 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, whole, monkeypatch):
     assert offset
 
 
+@pytest.mark.parametrize("years", [-30, 30])
+def test_files_of_another_time_are_as_good(tmp_path, whole, years):
+    """As after a clock that was wrong, or a copy that keeps no times."""
+    train(tmp_path, 10, validate=score)[1].close()
+    moment = time.time() + years * 365 * 86400
+    for path in [tmp_path, *tmp_path.rglob("*")]:
+        os.utime(path, (moment, moment))
+    assert_goes_on(tmp_path, whole)
+
+
 def skipping(folder, num_steps, **options):
     options = {"poisoned": True, "on_nonfinite": "roll_back", **options}
     return train(folder, num_steps, **options)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from anon_jax.convert.errors import ConvertError
+from anon_jax.manifest import write_manifest
 from anon_jax.results import write_json
 from anon_jax.state import NetState, new_state
 
@@ -51,6 +52,7 @@ def write_folder(output: Path, network: str, trees: dict[str, Any], source: dict
             manager.save(
                 _STEP, args=ocp.args.Composite(state=ocp.args.StandardSave(new_state(nets)))
             )
+        write_manifest(partial / str(_STEP))
         write_json(partial / SOURCE, source)
         _take_place(partial, output)
     finally:

@@ -76,7 +76,7 @@ def train_attacker(
       label: tells them from those of others that attack the same method.
     """
     num_steps, per_epoch = setup.length(run.config[phase], source)
-    compiled = compile_step(step, run.mesh)
+    compiled = compile_step(step, run.mesh, remat=run.config.remat)
     return setup.fit_phase(
         run,
         f"{folder or phase}/{method}{label}",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from anon_jax import metrics
+from anon_jax import distributed, metrics
 from anon_jax.evaluation import make_attribute_predictor, predict_split, split_probabilities
 from anon_jax.metric_reports import privacy_report
 from anon_jax.phases import modules, setup
@@ -118,7 +118,12 @@ def train(
         run,
         method,
         state,
-        make_attribute_step(networks, frames=_frames(attacker.sees_clips), seed=run.seed(purpose)),
+        make_attribute_step(
+            networks,
+            frames=_frames(attacker.sees_clips),
+            seed=run.seed(purpose),
+            accumulate=section.accumulate,
+        ),
         stream,
         phase=_BUDGET,
         folder=folder,
@@ -189,9 +194,9 @@ def _tester(
             RecordSource(spec, split),
             transform,
             views=views if spec.kind == "video" else 1,
-            batch_size=section.batch_size,
             num_threads=data.num_threads,
             prefetch=data.prefetch,
+            **distributed.share(section.batch_size),
         )
         outputs = predict_split(predict, state, batches, run.mesh, label="attributes")
         return split_probabilities(*outputs)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from anon_jax import distributed
 from anon_jax.errors import ConfigError
 from anon_jax.image_metrics import WINDOW
 from anon_jax.methods import get_method
@@ -55,7 +56,13 @@ def ensure_datasets(config: ConfigDict) -> Datasets:
         "attack_images": attack.images or data.images or attack_videos,
     }
     data_dir = Path(data.data_dir).expanduser()
-    specs = {name: ensure_dataset(name, data_dir) for name in dict.fromkeys(names.values())}
+
+    def ensure() -> dict[str, DatasetSpec]:
+        return {name: ensure_dataset(name, data_dir) for name in dict.fromkeys(names.values())}
+
+    if distributed.count() > 1:
+        distributed.first(lambda: len(ensure()))  # then all look, each on its own machine
+    specs = ensure()
     return Datasets(**{role: specs[name] for role, name in names.items()})
 
 

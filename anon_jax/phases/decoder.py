@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from anon_jax import image_metrics
+from anon_jax import distributed, image_metrics
 from anon_jax.evaluation import Predict, make_decoder_predictor, predict_batches
 from anon_jax.models import build_model
 from anon_jax.phases import setup
@@ -57,7 +57,12 @@ def train(run: setup.Run, method: str, spec: DatasetSpec) -> Decoder:
     """
     section, source = run.config[NAME], RecordSource(spec, "train")
     name = section.network or run.config.networks.anonymizer
-    module = build_model(name, output_activation="sigmoid", dtype=jnp.dtype(run.config.dtype))
+    module = build_model(
+        name,
+        output_activation="sigmoid",
+        remat=run.config.remat,
+        dtype=jnp.dtype(run.config.dtype),
+    )
     networks, state = new_attacker(
         run, method, phase=NAME, name="decoder", module=module, source=source
     )
@@ -80,7 +85,7 @@ def train(run: setup.Run, method: str, spec: DatasetSpec) -> Decoder:
         run,
         method,
         state,
-        make_decoder_step(networks, seed=run.seed(NAME)),
+        make_decoder_step(networks, seed=run.seed(NAME), accumulate=section.accumulate),
         stream,
         phase=NAME,
         source=source,
@@ -122,9 +127,9 @@ def over_split(
     split: str,
     views: int,
 ) -> Iterator[tuple[Any, Any]]:
-    """(outputs, batch) over `views` frames of each record of a split, in order.
+    """(outputs, labels) over `views` frames of each record of a split, in order.
 
-    A batch has the entries "image" and "raw"; see `evaluation.predict_batches`.
+    `predict` gets batches with the entries "image" and "raw"; see `evaluation.predict_batches`.
     """
     data = run.config.data
     obfuscator = make_obfuscator(run.config, method, spec)
@@ -132,9 +137,9 @@ def over_split(
         RecordSource(spec, split),
         EvaluationImage(data.resolution, data.test_crop_scale, obfuscator, raw=True),
         views=views if spec.kind == "video" else 1,
-        batch_size=run.config[NAME].batch_size,
         num_threads=data.num_threads,
         prefetch=data.prefetch,
+        **distributed.share(run.config[NAME].batch_size),
     )
     return predict_batches(predict, state, batches, run.mesh)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from anon_jax import metric_reports, metrics
+from anon_jax import distributed, metric_reports, metrics
 from anon_jax.evaluation import make_action_predictor, predict_split
 from anon_jax.phases import modules, pretrained, setup
 from anon_jax.phases.attackers import new_attacker, train_attacker
@@ -54,7 +54,12 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
         run,
         method,
         state,
-        make_action_step(networks, label_smoothing=section.label_smoothing, seed=run.seed(NAME)),
+        make_action_step(
+            networks,
+            label_smoothing=section.label_smoothing,
+            seed=run.seed(NAME),
+            accumulate=section.accumulate,
+        ),
         setup.clip_stream(run, source, section.batch_size, name=NAME, obfuscator=obfuscator),
         phase=NAME,
         source=source,
@@ -89,9 +94,9 @@ def _tester(
             transform,
             views=clips,
             crops=crops,
-            batch_size=run.config.evaluate_action.batch_size,
             num_threads=data.num_threads,
             prefetch=data.prefetch,
+            **distributed.share(run.config.evaluate_action.batch_size),
         )
         outputs, labels, indices = predict_split(predict, state, batches, run.mesh, label="action")
         probabilities, _ = metric_reports.average_by_group(outputs.astype(np.float64), indices)

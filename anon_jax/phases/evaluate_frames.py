@@ -1,6 +1,7 @@
 """Phase "evaluate_frames": how much the frames flicker and change, and what anonymizing costs."""
 
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from anon_jax import distributed
 from anon_jax.image_metrics import flicker, psnr, ssim
 from anon_jax.phases import minimax, modules, setup
 from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.results import has_result, write_result
 from anon_jax.sharding import to_host
-from anon_jax.state import Network
+from anon_jax.state import NetState, Network
 from anon_jax.steps import anonymize
 from anon_jax.writers import save_comparison
 from input_pipeline.obfuscation import RAW, Frame, Obfuscator
@@ -37,13 +39,28 @@ class Clip(NamedTuple):
 
 
 def run(run: setup.Run) -> None:
-    """Measures each evaluated method that has no result yet; nothing is trained."""
+    """Measures each evaluated method that has no result yet; nothing is trained.
+
+    One device does it, of the first process where there are several.
+    """
     for method in run.evaluated:
         if not has_result(run.workdir, method, "frames"):
-            write_result(run.workdir, method, "frames", _evaluate(run, method))
+            found = distributed.first(functools.partial(_evaluate, run, method, _net(run, method)))
+            write_result(run.workdir, method, "frames", found)
 
 
-def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
+def _net(run: setup.Run, method: str) -> NetState | None:
+    """The method's f_A as NumPy arrays; None where it learns none."""
+    if not setup.is_learned(method):
+        return None
+    return to_host(setup.load_net(run, minimax.NAME, "anonymizer", _network(run)))
+
+
+def _network(run: setup.Run) -> Network:
+    return Network(modules.anonymizer(run.config), scrambled=run.config.compat.scrambled_frames)
+
+
+def _evaluate(run: setup.Run, method: str, net: NetState | None) -> dict[str, Any]:
     """The clip in the middle of test videos that are spread evenly over the split.
 
     Leaves a picture of some first frames, raw above anonymized, in samples/.
@@ -52,8 +69,8 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
     source = RecordSource(spec, spec.test_split)
     obfuscator = make_obfuscator(run.config, method, spec)
     records = _spread(len(source), run.config[NAME].videos)
-    if setup.is_learned(method):
-        call, cost = _learned(run, _clip(run, source[records[0]], RAW))
+    if net:
+        call, cost = _learned(run, net, _clip(run, source[records[0]], RAW))
     else:
         call, cost = None, _obfuscation_cost(run, source[records[0]], obfuscator)
 
@@ -137,12 +154,11 @@ def _clip(run: setup.Run, record: Record, obfuscator: Obfuscator) -> np.ndarray:
 
 
 def _learned(
-    run: setup.Run, example: np.ndarray
+    run: setup.Run, net: NetState, example: np.ndarray
 ) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
     """f_A, clip by clip on one device, and its cost; the time is that of clips on the device."""
-    network = Network(modules.anonymizer(run.config), scrambled=run.config.compat.scrambled_frames)
-    networks = {"anonymizer": network}
-    net = jax.device_put(to_host(setup.load_net(run, minimax.NAME, "anonymizer", network)))
+    networks = {"anonymizer": _network(run)}
+    net = jax.device_put(net)
     apply = jax.jit(lambda net, clips: anonymize(networks, {"anonymizer": net}, clips))
     clips = jax.device_put(example[None])  # [T, H, W, 3] -> [1, T, H, W, 3]
     compiled = apply.lower(net, clips).compile()

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from anon_jax import distributed
 from anon_jax.evaluation import Predict, predict_split
 from anon_jax.metric_reports import average_by_group
 from anon_jax.phases import modules, setup
@@ -57,7 +58,12 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
         run,
         method,
         state,
-        make_identity_step(networks, classes.astype(np.int32), seed=run.seed(NAME)),
+        make_identity_step(
+            networks,
+            classes.astype(np.int32),
+            seed=run.seed(NAME),
+            accumulate=section.accumulate,
+        ),
         setup.image_stream(
             run, source, section.batch_size, name=NAME, views=1, obfuscator=obfuscator
         ),
@@ -102,9 +108,9 @@ def _tester(
             RecordSource(spec, split),
             transform,
             views=section.test_frames,
-            batch_size=section.batch_size,
             num_threads=data.num_threads,
             prefetch=data.prefetch,
+            **distributed.share(section.batch_size),
         )
         features, _, indices = predict_split(predict, state, batches, run.mesh, label="index")
         embeddings, records = average_by_group(features, indices)

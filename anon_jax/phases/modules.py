@@ -17,6 +17,7 @@ def anonymizer(config: ConfigDict) -> nn.Module:
     return build_model(
         networks.anonymizer,
         output_activation=networks.output_activation,
+        remat=config.get("remat", "none"),  # configs of trained networks may be older than it
         dtype=jnp.dtype(config.dtype),
     )
 
@@ -59,6 +60,7 @@ def _image_module(config: ConfigDict, network: str, **head: Any) -> nn.Module:
         **head,
         input_mean=networks.privacy_mean or None,
         input_std=networks.privacy_std or None,
+        remat=config.remat,
         dtype=jnp.dtype(config.dtype),
     )
 
@@ -72,5 +74,6 @@ def _clip_module(config: ConfigDict, network: str, **attributes: Any) -> nn.Modu
         dropout_rate=networks.dropout,
         input_mean=networks.action_mean or None,
         input_std=networks.action_std or None,
+        remat=config.remat,
         dtype=jnp.dtype(config.dtype),
     )

@@ -25,9 +25,12 @@ def run(run: setup.Run) -> None:
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
     network = Network(modules.privacy(run.config), tx)
     step = make_contrastive_step(
-        {"privacy": network}, temperature=phase.temperature, seed=run.seed(NAME)
+        {"privacy": network},
+        temperature=phase.temperature,
+        seed=run.seed(NAME),
+        accumulate=phase.accumulate,
     )
-    compiled = compile_step(step, run.mesh)
+    compiled = compile_step(step, run.mesh, remat=run.config.remat)
     fresh = setup.fresh_net(run, NAME, "privacy", network)
     net = pretrained.begin(run.config, "privacy", network, fresh, run.mesh)
     setup.fit_phase(

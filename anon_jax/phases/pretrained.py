@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from anon_jax.convert.folder import SOURCE
 from anon_jax.errors import ConfigError
+from anon_jax.manifest import check_manifest
 from anon_jax.methods import get_method
 from anon_jax.phases import modules
 from anon_jax.sharding import replicated
@@ -52,8 +53,10 @@ def check_init_from(config: ConfigDict) -> None:
     Raises:
       ConfigError: no checkpoint of that network is there, or it has another architecture; names
         the folder, the first parameter that does not fit, and what to do.
+      WorkdirError: its files are not those that were written.
     """
     for origin in _used(config):
+        check_manifest(_latest(origin).parent, advice="put a copy back, or make it anew")
         stored = _shapes(_trunk(_stored_net(origin)))
         needed = _shapes(_trunk(_needed_net(config, origin.network)))
         name = f"config.networks.{origin.network}"

@@ -24,8 +24,10 @@ def run(run: setup.Run) -> None:
     num_steps, per_epoch = setup.length(phase, source)
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
     network = Network(modules.anonymizer(run.config), tx)
-    step = make_reconstruction_step({"anonymizer": network}, seed=run.seed(NAME))
-    compiled = compile_step(step, run.mesh)
+    step = make_reconstruction_step(
+        {"anonymizer": network}, seed=run.seed(NAME), accumulate=phase.accumulate
+    )
+    compiled = compile_step(step, run.mesh, remat=run.config.remat)
     fresh = setup.fresh_net(run, NAME, "anonymizer", network)
     net = pretrained.begin(run.config, "anonymizer", network, fresh, run.mesh)
     setup.fit_phase(

@@ -1,22 +1,26 @@
 """Phase "report": collects what the evaluations found into results.json and report/."""
 
-import importlib.metadata
+import dataclasses
 import math
-import platform
 from typing import Any
 
+from anon_jax import distributed, provenance
 from anon_jax.metrics import normalised_leakage
 from anon_jax.phases import minimax, setup
 from anon_jax.report import write_report
 from anon_jax.results import read_results, read_seconds, write_json
 from anon_jax.writers import read_metrics
+from input_pipeline.fingerprint import fingerprint
 
 NAME = "report"
-_PACKAGES = ("anon_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def run(run: setup.Run) -> None:
-    """Writes results.json, then the report's pages."""
+    """Writes results.json, then the report's pages; of several processes the first one does."""
+    distributed.first(lambda: _write(run))
+
+
+def _write(run: setup.Run) -> None:
     methods = read_results(run.workdir)
     add_leakage(methods)
     results = {
@@ -25,21 +29,20 @@ def run(run: setup.Run) -> None:
         "seed": run.config.seed,
         "datasets": run.datasets.names(),
         "minimax": _summary(run),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: _version(name) for name in _PACKAGES},
-        },
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "machine": provenance.machine(),
+        "data": _fingerprints(run),
         "seconds": read_seconds(run.workdir),
     }
     write_json(run.workdir / "results.json", results)
     write_report(run.workdir)
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-        return "not installed"
+def _fingerprints(run: setup.Run) -> dict[str, str]:
+    """{dataset: fingerprint} of the datasets of the run."""
+    specs = [getattr(run.datasets, role.name) for role in dataclasses.fields(run.datasets)]
+    return {spec.name: fingerprint(spec) for spec in specs}
 
 
 def add_leakage(methods: dict[str, dict[str, Any]]) -> None:

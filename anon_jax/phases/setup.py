@@ -11,13 +11,14 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from anon_jax import distributed
 from anon_jax.checkpoint import Checkpointer
 from anon_jax.loop import Loop, fit
 from anon_jax.methods import Method, get_method
 from anon_jax.optimizers import make_optimizer
 from anon_jax.phases.datasets import Datasets, check_datasets
 from anon_jax.phases.pretrained import check_init_from
-from anon_jax.settings import batch_sizes, check_pretrained
+from anon_jax.settings import check_pretrained, micro_batch_sizes
 from anon_jax.sharding import check_batch_sizes, make_mesh, replicated
 from anon_jax.state import NetState, Network, TrainState
 from anon_jax.steps import Step
@@ -61,8 +62,8 @@ class Run:
 
 def open_run(config: ConfigDict, workdir: Path, datasets: Datasets) -> Run:
     """Checks what can be checked before anything is computed."""
-    mesh = make_mesh(config.devices)
-    check_batch_sizes(batch_sizes(config), mesh)
+    mesh = make_mesh(config.devices, config.fsdp)
+    check_batch_sizes(micro_batch_sizes(config), mesh)
     check_pretrained(config)
     check_init_from(config)
     check_datasets(config, datasets)
@@ -92,9 +93,18 @@ def length(section: ConfigDict, source: Source) -> tuple[int, int]:
 
 
 def clip_stream(
-    run: Run, source: Source, batch_size: int, *, name: str, obfuscator: Obfuscator = RAW
+    run: Run,
+    source: Source,
+    batch_size: int,
+    *,
+    name: str,
+    obfuscator: Obfuscator = RAW,
+    whole: bool = False,
 ) -> grain.IterDataset:
-    """Training clips of videos, under one random view each."""
+    """Training clips of videos, under one random view each.
+
+    `whole`: each of several processes gets the whole batch.
+    """
     data = run.config.data
     transform = TrainClip(
         data.num_frames,
@@ -104,7 +114,7 @@ def clip_stream(
         data.repeat_short_videos,
         obfuscator,
     )
-    return _stream(run, source, transform, batch_size, name)
+    return _stream(run, source, transform, batch_size, name, whole=whole)
 
 
 def evaluation_clip(run: Run, obfuscator: Obfuscator) -> EvaluationClip:
@@ -229,17 +239,16 @@ def name_records(indices: Any, sources: Mapping[str, Source]) -> str:
 
 
 def _stream(
-    run: Run, source: Source, transform: Any, batch_size: int, name: str
+    run: Run, source: Source, transform: Any, batch_size: int, name: str, whole: bool = False
 ) -> grain.IterDataset:
+    share = {"batch_size": batch_size} if whole else distributed.share(batch_size)
     return loader.train_stream(
         source,
         transform,
-        batch_size=batch_size // jax.process_count(),
         seed=run.seed("data", name),
         num_threads=run.config.data.num_threads,
         prefetch=run.config.data.prefetch,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        **share,
     )
 
 
