@@ -52,6 +52,9 @@ _VERIFY = flags.DEFINE_string(
 _TOLERANCE = flags.DEFINE_float(
     "tolerance", 0.0, "By how much a figure may differ in --verify.", lower_bound=0.0
 )
+# So that --help has them too: absl shows the flags of the program's own file alone.
+flags.declare_key_flag("config")
+flags.adopt_module_key_flags(joining)
 
 _PHASES = {
     "reconstruct": reconstruct.run,

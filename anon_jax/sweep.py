@@ -220,6 +220,7 @@ def main() -> None:
     """The console script."""
     # Not at import: `anon_jax.main` has flags of the same names.
     define_config("Config file of every cell, or the name of one that comes with the package.")
+    flags.declare_key_flag("config")  # so that --help has it too
     flags.DEFINE_string("workdir", None, "Folder of the sweep; made, or gone on with.")
     flags.DEFINE_list("methods", None, f"Of: {', '.join(METHODS)}.")
     flags.DEFINE_list("budgets", [], "B of the methods with a penalty; empty: the config's.")
