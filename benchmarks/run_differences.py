@@ -11,8 +11,8 @@ import orbax.checkpoint as ocp
 from input_pipeline.records import RecordSource
 from input_pipeline.specs import load_spec
 
-# The only figures in which two equal runs differ.
-_DIFFERENT = ("seconds", "ms_per_frame")
+# The only entries in which two equal runs differ: times, and the commit of a checkout that goes on.
+_DIFFERENT = ("seconds", "ms_per_frame", "commit")
 
 
 def differences(ours: Path, theirs: Path) -> list[str]:
