@@ -4,7 +4,9 @@ import contextlib
 import csv
 import io
 import json
+import resource
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -225,3 +227,17 @@ def test_a_bomb_is_refused_before_memory_is_taken(source, monkeypatch, shape, ze
     assert path.stat().st_size < 2000
     with pytest.raises(ValueError, match=sentence):
         read_arrays(path, ["x"])
+
+
+@pytest.mark.parametrize("side", [2**13 + 1, 2**15, 2**31 - 1])
+def test_a_picture_that_promises_too_many_pixels_is_refused(source, side):
+    """A header alone: what follows it would unpack to side x side pixels."""
+    content = bytearray(picture_file("PNG"))
+    header = content[12:16] + side.to_bytes(4, "big") * 2 + content[24:29]
+    content[12:33] = header + zlib.crc32(header).to_bytes(4, "big")
+    path = source / "bomb.png"
+    path.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=rf"{side}x{side} pixels|cannot be read as an image"):
+        encode_image(path, short_side=8, quality=90)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
