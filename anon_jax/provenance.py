@@ -37,7 +37,7 @@ def machine() -> dict[str, Any]:
     kinds = [device.device_kind for device in jax.devices()]
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "devices": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "processes": jax.process_count(),
@@ -79,7 +79,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the CPU is called; as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # no Linux

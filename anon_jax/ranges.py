@@ -7,7 +7,14 @@ from typing import Any
 
 from anon_jax.errors import ConfigError
 
-# Fields by the end of their name. Of shares 0 and 1 are in the range, of parts 0 is not.
+# Fields by the end of their name. No number may be below 0, and of these none may be 0.
+_POSITIVE = (
+    *("batch_size", "batch_clips", "batch_images", "num_frames", "frame_stride", "resolution"),
+    *("test_clips", "test_frames", "num_threads", "temperature", "validate_every", "fsdp"),
+    *(".seeds", ".ensemble", ".accumulate", "adversary_steps", ".inversion_rate"),
+    "evaluate_frames.videos",
+)
+# Of shares 0 and 1 are in the range, of parts 0 is not.
 _SHARES = (".grey", ".flip", ".erase", ".hue", ".jitter")
 _PARTS = (".test_crop_scale",)
 _BELOW_ONE = (".dropout", ".label_smoothing")
@@ -36,8 +43,10 @@ def check_ranges(given: Mapping[str, Any]) -> None:
       ConfigError: names the field, its value, and what it may be.
     """
     for field, value in given.items():
-        if isinstance(value, float) and not math.isfinite(value):
+        if _is_real(value) and not math.isfinite(value):
             raise _refused(field, value, "a finite number")
+        if _is_real(value) and (value < 0 or (value == 0 and field.endswith(_POSITIVE))):
+            raise _refused(field, value, "> 0" if field.endswith(_POSITIVE) else ">= 0")
         if field.endswith(_SHARES) and not 0 <= value <= 1:
             raise _refused(field, value, "within [0, 1]")
         if field.endswith(_PARTS) and not 0 < value <= 1:
@@ -82,7 +91,11 @@ def _is_range(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return _is_real(value) and math.isfinite(value)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _refused(field: str, value: Any, wanted: str) -> ConfigError:

@@ -72,8 +72,6 @@ def check_config(config: ConfigDict) -> None:
         choices = SCHEDULES if field.endswith(".schedule") else _CHOICES.get(field)
         if choices and given[field] not in choices:
             raise ConfigError(_unknown_value(field, given[field], choices))
-        if isinstance(default, int | float) and not isinstance(default, bool):
-            _check_number(field, given[field])
     check_ranges(given)
     attackers = [name for name in MODELS if name.startswith(("resnet", "i3d"))]
     for field, choices in (
@@ -221,21 +219,6 @@ def _check_accumulation(config: ConfigDict) -> None:
                 f"config.{name} is {parts}, which leaves 1 image pair of config.{field} ({size}) "
                 "to a micro-batch; NT-Xent needs at least 2: take a smaller one, or a larger batch"
             )
-
-
-def _check_number(field: str, value: float) -> None:
-    positive = field.endswith(("batch_size", "batch_clips", "batch_images", "num_frames"))
-    positive |= field.endswith(
-        (".accumulate", "frame_stride", "resolution", "test_clips", "test_frames")
-    )
-    positive |= field.endswith(("num_threads", "temperature", "validate_every", ".seeds", "fsdp"))
-    positive |= field.endswith(
-        (".ensemble", "adversary_steps", "evaluate_frames.videos", ".inversion_rate")
-    )
-    if value < 0 or (positive and value == 0):
-        raise ConfigError(
-            f"config.{field} is {value}; it has to be {'> 0' if positive else '>= 0'}"
-        )
 
 
 def _unknown_field(field: str, known: Mapping[str, Any]) -> str:

@@ -7,17 +7,13 @@ import resource
 import subprocess
 from pathlib import Path
 
+from anon_jax.provenance import processor
+
 
 def describe() -> str:
     """Processor, cores, operating system and Python in a line."""
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    processor = models[0] if models else platform.processor()
     python = platform.python_version()
-    return f"{processor}, {os.cpu_count()} cores, {platform.platform()}, Python {python}"
+    return f"{processor()}, {os.cpu_count()} cores, {platform.platform()}, Python {python}"
 
 
 def commit() -> str:
