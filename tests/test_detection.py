@@ -127,17 +127,24 @@ def network(shapes):
     return run
 
 
-def test_faces_of_a_network_are_in_the_frames_own_pixels(monkeypatch):
+# 160 x 240 is enlarged to 256 x 384, where the face's 64 pixels are 40; 512 x 768 is reduced to
+# 320 x 480 (102); 256 x 352 keeps its size. The centre is half a cell off.
+@pytest.mark.parametrize(
+    ("height", "width", "face"), [(160, 240, 40), (256, 352, 64), (512, 768, 102.4)]
+)
+def test_faces_of_a_network_are_in_the_frames_own_pixels(monkeypatch, height, width, face):
     monkeypatch.setattr(
         "input_pipeline.face_network.load_network", lambda *_: network((1, 2, 2, 10))
     )
     detector = FaceNetwork(Path("model.onnx"))
-    # 160 x 240 is enlarged to 320 x 480, so the face has 32 pixels, its centre a cell's off.
-    (box,) = detector(np.zeros((160, 240, 3), np.uint8), "", 0).tolist()
-    assert np.abs(np.array(box) - (80 - 16 + 1, 120 - 16 + 1, 32, 32)).max() <= 1
+    (box,) = detector(np.zeros((height, width, 3), np.uint8), "", 0).tolist()
+    half_cell = 2 * face / 64
+    corner = [side / 2 - face / 2 + half_cell for side in (height, width)]
+    assert np.abs(np.array(box) - (*corner, face, face)).max() <= 1  # boxes are whole pixels
 
 
-def test_a_model_of_a_fixed_size_is_opened_for_all_sizes(tmp_path):
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_model_of_a_fixed_size_is_opened_for_all_sizes(tmp_path, listed):
     onnx = pytest.importorskip("onnx", reason="the extra engines has it")
     pytest.importorskip("onnxruntime")
     from onnx import TensorProto, helper
@@ -146,7 +153,11 @@ def test_a_model_of_a_fixed_size_is_opened_for_all_sizes(tmp_path):
     sizes = [1, 3, 32, 32]
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, sizes) for n in "xy")
     one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
-    graph = helper.make_graph([helper.make_node("Add", ["x", "one"], ["y"])], "g", [x], [y], [one])
+    # Old exporters list weights among the inputs too.
+    inputs = [x, helper.make_tensor_value_info("one", TensorProto.FLOAT, [1])] if listed else [x]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "one"], ["y"])], "g", inputs, [y], [one]
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, tmp_path / "fixed.onnx")
     images = np.random.default_rng(0).uniform(size=(1, 3, 64, 96)).astype("f4")
