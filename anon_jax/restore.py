@@ -15,6 +15,7 @@ from etils import epath
 from jaxtyping import Array, UInt8
 from ml_collections import ConfigDict
 
+from anon_jax.convert.folder import SOURCE
 from anon_jax.errors import WorkdirError
 from anon_jax.manifest import check_manifest, write_manifest
 from anon_jax.methods import METHODS
@@ -77,7 +78,7 @@ class Anonymizer:
 
 
 def load_anonymizer(folder: str | Path) -> Anonymizer:
-    """The anonymizer of a run's workdir, of a folder that `save_anonymizer` wrote, or "small".
+    """The anonymizer of a workdir, of a folder of `save_anonymizer` or of `convert`, or "small".
 
     "small" is the checkpoint that comes with the package (`anon_jax.shipped`).
 
@@ -151,7 +152,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WorkdirError(
             f"{folder} has no config.json: it is neither the workdir of a run nor a folder that "
-            "anon_jax.save_anonymizer wrote"
+            "anon_jax.save_anonymizer, or anon_jax.convert with --network=anonymizer, wrote"
         )
     try:
         stored = read_json(path)
@@ -185,9 +186,10 @@ def _check_config(folder: Path, config: Any) -> None:
 
 
 def _trained_net(folder: Path, config: dict[str, Any]) -> NetState:
-    """f_A as the phase minimax of a workdir left it."""
+    """f_A as the phase minimax of a workdir left it, or as it was converted."""
     like = _as_tree(_abstract(folder, config))
-    directory = folder / "checkpoints" / _PHASE
+    converted = (folder / SOURCE).is_file()  # such a folder is itself what a phase leaves
+    directory = folder if converted else folder / "checkpoints" / _PHASE
     # Orbax names a checkpoint by its step alone once it is whole.
     steps = [path for path in directory.glob("[0-9]*") if path.name.isdecimal()]
     if not steps:
@@ -196,7 +198,8 @@ def _trained_net(folder: Path, config: dict[str, Any]) -> NetState:
             "saved one yet"
         )
     latest = max(steps, key=lambda path: int(path.name))
-    check_manifest(latest, advice="put a copy back, or run the same command again to train it")
+    advice = "convert it again" if converted else "run the same command again to train it"
+    check_manifest(latest, advice=f"put a copy back, or {advice}")
     return _restore(folder, latest / "state", like, inside=("nets", "anonymizer"))
 
 

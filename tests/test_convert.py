@@ -7,11 +7,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+import anon_jax
 from anon_jax.checkpoint import Checkpointer
 from anon_jax.convert import __main__ as command
 from anon_jax.convert import convert
 from anon_jax.convert.files import read_source
 from anon_jax.convert.matching import fill, recognise
+from anon_jax.errors import WorkdirError
 from anon_jax.models import build_model
 from anon_jax.sharding import make_mesh, replicated
 from anon_jax.state import Network
@@ -118,7 +120,25 @@ def test_a_published_anonymizer_gives_what_torch_gives(tmp_path):
     x = random_input(IMAGES)
     module = build_model("unetpp", output_activation="identity")
     got = run_converted(tmp_path / "net", "anonymizer", module, x)
-    assert_parity(got, np.moveaxis(run_torch(theirs, x), 1, -1))
+    wanted = np.moveaxis(run_torch(theirs, x), 1, -1)
+    assert_parity(got, wanted)
+    # The folder is a checkpoint to anonymize with, as it is, and exports like one.
+    frames = np.round(x * 255).astype(np.uint8)
+    anonymizer = anon_jax.load_anonymizer(tmp_path / "net")
+    assert anonymizer.config["data"]["resolution"] == 224
+    wanted = np.moveaxis(run_torch(theirs, frames.astype(np.float32) / 255), 1, -1)
+    levels = np.clip(wanted, 0, 1) * 255
+    # Half a level by rounding, and 1e-4 of the outputs as above.
+    assert np.abs(anonymizer(frames) - levels).max() <= 0.5 + 0.0255 * max(1, np.abs(wanted).max())
+    exported = anon_jax.save_anonymizer(tmp_path / "net", tmp_path / "exported")
+    assert anon_jax.load_anonymizer(exported).sha256 == anonymizer.sha256
+
+
+def test_other_converted_networks_are_no_anonymizers(tmp_path):
+    theirs = foreign.randomize(foreign.ResNet((2, 2, 2, 2), False, 37))
+    convert(save(theirs, tmp_path / "net.pth"), "privacy", tmp_path / "net")
+    with pytest.raises(WorkdirError, match="with --network=anonymizer, wrote"):
+        anon_jax.load_anonymizer(tmp_path / "net")
 
 
 def test_a_published_privacy_network_gives_what_torch_gives(tmp_path):

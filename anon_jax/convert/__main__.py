@@ -10,6 +10,7 @@ from pathlib import Path
 
 from anon_jax.convert.conversion import NETWORKS, convert, summary
 from anon_jax.convert.errors import ConvertError
+from anon_jax.models.unetpp import OUTPUT_ACTIVATIONS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             prefix=given.prefix,
             arch=given.arch,
             overwrite=given.overwrite,
+            output_activation=given.output_activation,
+            resolution=given.resolution,
         )
     except ConvertError as error:
         sys.exit(f"error: {error}")
@@ -44,6 +47,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prefix", default="", help="what the keys begin with, other than module.")
     parser.add_argument(
         "--arch", default="", help="row of anon_jax.models.MODELS; found by the file's blocks"
+    )
+    parser.add_argument(
+        "--output-activation",
+        choices=tuple(OUTPUT_ACTIVATIONS),
+        default="identity",
+        help="of an anonymizer: what stands after its last convolution (default: identity)",
+    )
+    parser.add_argument(
+        "--resolution",
+        type=int,
+        default=224,
+        metavar="PIXELS",
+        help="short side of the frames that an anonymizer was trained on (default: 224)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a converted folder")
     return parser

@@ -21,6 +21,8 @@ def convert(
     prefix: str = "",
     arch: str = "",
     overwrite: bool = False,
+    output_activation: str = "identity",
+    resolution: int = 224,
 ) -> dict[str, Any]:
     """Converts the weights of a PyTorch network; returns what source.json says of them.
 
@@ -31,6 +33,9 @@ def convert(
       prefix: what the keys begin with in the file; other keys are ignored.
       arch: row of anon_jax.models.MODELS; "" = by the blocks that the file has.
       overwrite: replaces a folder that was converted before.
+      output_activation: of an anonymizer, which no weight file tells: "identity" (the published
+        code) or "sigmoid".
+      resolution: pixels of the short side that an anonymizer was trained on.
 
     Raises:
       ConvertError: with a message for the user.
@@ -38,6 +43,8 @@ def convert(
     """
     if network not in NETWORKS:
         raise ConvertError(f"unknown network {network!r}; known: {', '.join(NETWORKS)}")
+    if resolution < 1:
+        raise ConvertError(f"the resolution is {resolution}; it has to be > 0")
     check_output(output, overwrite=overwrite)
     source = read_source(file, network, prefix)
     try:
@@ -58,8 +65,20 @@ def convert(
         "ignored": {**source.ignored, **match.ignored},
         "normalisation": _normalisation(source, match.layout),
     }
-    write_folder(output, network, filled.trees, found)
+    config = None
+    if network == "anonymizer":
+        config = _config(filled.model, output_activation, resolution)
+    write_folder(output, network, filled.trees, found, config)
     return found
+
+
+def _config(model: str, output_activation: str, resolution: int) -> dict[str, Any]:
+    """What `load_anonymizer` has to know of a network that no run of ours has trained."""
+    return {
+        "networks": {"anonymizer": model, "output_activation": output_activation},
+        "data": {"resolution": resolution},
+        "dtype": "float32",
+    }
 
 
 def summary(found: dict[str, Any], output: Path) -> str:
@@ -85,9 +104,13 @@ def summary(found: dict[str, Any], output: Path) -> str:
         )
     if network == "anonymizer":
         lines.append(
-            "The file does not say what stands after its last convolution: "
-            "--config.networks.output_activation has to be what it was trained with"
+            "The file does not say what stands after its last convolution: --output-activation "
+            "here and --config.networks.output_activation have to be what it was trained with"
             + (", identity in the published code." if found["part"] in PUBLISHED.values() else ".")
+        )
+        lines.append(
+            "To anonymize with it as it is: "
+            f"python -m anon_jax.anonymize INPUT --checkpoint={output}"
         )
     return "\n".join(lines)
 

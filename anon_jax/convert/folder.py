@@ -35,8 +35,16 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         )
 
 
-def write_folder(output: Path, network: str, trees: dict[str, Any], source: dict[str, Any]) -> None:
+def write_folder(
+    output: Path,
+    network: str,
+    trees: dict[str, Any],
+    source: dict[str, Any],
+    config: dict[str, Any] | None,
+) -> None:
     """Writes {"params", "batch_stats"} of `network` as a phase's checkpoint, and source.json.
+
+    A `config` goes into config.json, by which `load_anonymizer` knows the network.
 
     All of it is written beside `output`, which takes its name, and the place of a former one, in
     the end.
@@ -54,6 +62,8 @@ def write_folder(output: Path, network: str, trees: dict[str, Any], source: dict
             )
         write_manifest(partial / str(_STEP))
         write_json(partial / SOURCE, source)
+        if config is not None:
+            write_json(partial / "config.json", config)
         _take_place(partial, output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
