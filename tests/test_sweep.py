@@ -102,6 +102,17 @@ def test_jobs_share_the_cores_out(tmp_path):
     assert found == {" ".join(map(str, share)) + "\n" for share in shares}
 
 
+@pytest.mark.parametrize("own", [None, "elsewhere"])
+def test_cells_share_what_they_compile_unless_the_user_says_where(tmp_path, monkeypatch, own):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    if own:
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", own)
+    script = "import os; print(os.environ['JAX_COMPILATION_CACHE_DIR'])"
+    assert run_cells([Cell("a", ())], [sys.executable, "-c", script], tmp_path, 1) == []
+    found = (tmp_path / "logs" / "a.log").read_text().strip()
+    assert found == (own or str(tmp_path / "compiled"))
+
+
 PARENT = """
 import sys
 from pathlib import Path
