@@ -76,13 +76,15 @@ def make_anonymizer_step(
         clips = to_float(batch["clip"]["frames"])
         scrambled = networks["anonymizer"].scrambled
         frames = images_of(clips, scrambled)  # [B, T, H, W, 3] -> [B*T, H, W, 3]
-        inputs = jnp.concatenate([frames, both_views(batch["image"])])
+        views = both_views(batch["image"])
+        inputs = jnp.concatenate([frames, images_of(views, scrambled)])
         output, stats = networks["anonymizer"].apply(
             state.nets["anonymizer"], inputs, train=True, key=key
         )
         anonymized = clips_of(output[: len(frames)], clips.shape, scrambled)
         (logits, out), _ = networks["action"].apply(state.nets["action"], anonymized)
-        told, _ = networks["privacy"].apply(state.nets["privacy"], output[len(frames) :])
+        seen = clips_of(output[len(frames) :], views.shape, scrambled)
+        told, _ = networks["privacy"].apply(state.nets["privacy"], seen)
         terms = {
             "action_loss": losses.cross_entropy(logits, batch["clip"]["action"]),
             "privacy_loss": privacy.fooled(told, batch["image"]),

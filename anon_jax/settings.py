@@ -39,6 +39,7 @@ _CHOICES: dict[str, Iterable[Any]] = {
     "networks.anonymizer": [name for name in MODELS if name.startswith("unet")],
     "networks.action": [name for name in MODELS if name.startswith("i3d")],
     "networks.privacy": [name for name in MODELS if name.startswith("resnet")],
+    "networks.game_privacy": ["", *(n for n in MODELS if n.startswith(("resnet", "i3d")))],
     "networks.output_activation": ("sigmoid", "identity"),
     "data.test_crops": (1, 3),
     "obfuscation.detector": DETECTORS,
@@ -83,6 +84,7 @@ def check_config(config: ConfigDict) -> None:
             if value not in choices:
                 raise ConfigError(_unknown_value(field, value, choices))
     _check_accumulation(config)
+    _check_game_privacy(config)
 
 
 def batch_sizes(config: ConfigDict) -> dict[str, int]:
@@ -151,8 +153,11 @@ def check_pretrained(config: ConfigDict) -> None:
     path = Path(config.pretrained).expanduser() / "config.json"
     if not path.is_file():
         raise ConfigError(f"config.pretrained is {config.pretrained}, which is no workdir of a run")
-    theirs, ours = flatten(_stored(path)), flatten(_jsonable(config))
-    fields = [f"networks.{name}" for name in ("anonymizer", "output_activation", "privacy")]
+    # A field that is younger than their run had its default.
+    theirs = flatten(_jsonable(base.get_config())) | flatten(_stored(path))
+    ours = flatten(_jsonable(config))
+    names = ("anonymizer", "output_activation", "privacy", "game_privacy")
+    fields = [f"networks.{name}" for name in names]
     differing = [
         f"config.{field}: {theirs.get(field)!r} there, {ours[field]!r} here"
         for field in fields
@@ -221,6 +226,21 @@ def _check_accumulation(config: ConfigDict) -> None:
             )
 
 
+def _check_game_privacy(config: ConfigDict) -> None:
+    """What another f_B in the game does not go with."""
+    name = config.networks.game_privacy
+    if name and METHODS[config.method].supervised:
+        raise ConfigError(
+            f"config.networks.game_privacy is '{name}', which learns by contrast; the method "
+            f"'{config.method}' learns from labels, by config.networks.privacy: leave it empty"
+        )
+    if name and config.init_from.privacy:
+        raise ConfigError(
+            f"config.init_from.privacy has weights for config.networks.privacy, and f_B is "
+            f"config.networks.game_privacy, '{name}': leave one of them empty"
+        )
+
+
 def _unknown_field(field: str, known: Mapping[str, Any]) -> str:
     prefix = field[: field.rfind(".") + 1]
     siblings = {name[len(prefix) :].partition(".")[0] for name in known if name.startswith(prefix)}
@@ -231,4 +251,5 @@ def _unknown_field(field: str, known: Mapping[str, Any]) -> str:
 
 
 def _unknown_value(field: str, value: Any, choices: Iterable[Any]) -> str:
-    return f"config.{field} has '{value}'; known: {', '.join(map(str, choices))}"
+    known = ", ".join(str(choice) or "''" for choice in choices)
+    return f"config.{field} has '{value}'; known: {known}"

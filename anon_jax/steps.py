@@ -227,7 +227,7 @@ def make_identity_step(
 
 
 def both_views(batch: Batch) -> jax.Array:
-    """[B, H, W, 3] uint8 twice -> float [2B, H, W, 3], first views first."""
+    """[B, ..., H, W, 3] uint8 twice -> float [2B, ..., H, W, 3], first views first."""
     return to_float(jnp.concatenate([batch["image"], batch["view_b"]]))
 
 

@@ -140,6 +140,9 @@ def _networks() -> ConfigDict:
     networks.motion_input = False  # f_T also sees each frame's difference from the clip's mean
     networks.dropout = 0.5  # of f_T, before its linear layer
     networks.privacy = "resnet50"  # f_B, and the attribute classifier that measures leakage
+    # The f_B that f_A is trained against, where it is another one: an I3D contrasts pairs of clips
+    # of the videos, `batch_size` and `batch_images` of them, instead of images; "" = `privacy`.
+    networks.game_privacy = ""
     networks.action_mean = ()  # per channel, subtracted from f_T's input in [0, 1]; () = none
     networks.action_std = ()  # per channel, divides f_T's input; () = none
     networks.privacy_mean = ()  # the same for f_B and the attribute classifier

@@ -183,6 +183,25 @@ class TrainClip(grain.transforms.RandomMap):
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainClipPair(grain.transforms.RandomMap):
+    """Two random clips of a video, each under a random view of its own.
+
+    `clip` makes each of them.
+    """
+
+    clip: TrainClip
+
+    def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Record -> image and view_b, uint8 [T, R, R, 3] each, attributes, index.
+
+        Raises:
+          DataError: as `TrainClip`.
+        """
+        first, second = (self.clip.random_map(record, rng)["frames"] for _ in range(2))
+        return {"image": first, "view_b": second, **_labels(record)}
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationClip(grain.transforms.Map):
     """The clip at a given place of a video, under a given crop; see `loader.evaluation_batches`.
 

@@ -1,17 +1,20 @@
 """The action classifier f_T: a ResNet inflated in time (I3D), from clips to action logits."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from anon_jax.models.heads import LinearHead
+from anon_jax.models.heads import LinearHead, ProjectionHead
 from anon_jax.models.layers import (
     Conv,
     Norm,
     batch_norm,
     check_input,
+    choose,
     max_pool,
     normalize_input,
 )
@@ -59,7 +62,9 @@ class I3DResNet(nn.Module):
       stem_pool_kernel, stem_pool_strides: the max-pool after it, without padding.
       stage1_pool_kernel, stage1_pool_strides: the max-pool after the first stage; (1, 1, 1) twice
         for none, which keeps the temporal resolution.
-      num_classes: actions.
+      head: "linear", or "projection" of a privacy network that contrasts clips.
+      num_classes: actions; logits of the linear head.
+      projection_dim: length of the projection head's embedding.
       dropout_rate: before the linear layer, in training.
       motion_input: the network sees, beside the frames, their difference from the clip's mean over
         time, as three more channels: it helps training from scratch on little data.
@@ -83,7 +88,9 @@ class I3DResNet(nn.Module):
     stem_pool_strides: tuple[int, int, int] = (2, 2, 2)
     stage1_pool_kernel: tuple[int, int, int] = (2, 1, 1)
     stage1_pool_strides: tuple[int, int, int] = (2, 1, 1)
+    head: str = "linear"
     num_classes: int = 400
+    projection_dim: int = 128
     dropout_rate: float = 0.5
     motion_input: bool = False
     freeze_batch_norm: bool = False
@@ -95,8 +102,8 @@ class I3DResNet(nn.Module):
     @nn.compact
     def __call__(
         self, clip: Float[Array, "batch time height width 3"], *, train: bool
-    ) -> tuple[Float[Array, "batch num_classes"], dict[str, Float[Array, "batch features"]]]:
-        """Map clips in [0, 1] to (logits, {"features": pooled features}).
+    ) -> tuple[Float[Array, "batch outputs"], dict[str, Float[Array, "batch features"]]]:
+        """Map clips in [0, 1] to (logits or embedding, {"features": pooled features}).
 
         Raises ValueError for clips too short or frames too small for the pools. With `train` the
         rng "dropout" is needed.
@@ -126,5 +133,9 @@ class I3DResNet(nn.Module):
             if stage == 0:
                 x = max_pool(x, self.stage1_pool_kernel, self.stage1_pool_strides)
         features = jnp.mean(x.astype(jnp.float32), axis=(1, 2, 3))
-        head = LinearHead(self.num_classes, self.dropout_rate, name="head")
+        heads: dict[str, Callable[..., nn.Module]] = {
+            "linear": functools.partial(LinearHead, self.num_classes, self.dropout_rate),
+            "projection": functools.partial(ProjectionHead, self.projection_dim),
+        }
+        head = choose(heads, self.head, "head")(name="head")
         return head(features, train=train), {"features": features}

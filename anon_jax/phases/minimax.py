@@ -56,19 +56,17 @@ def make_sources(run: setup.Run) -> dict[str, RecordSource]:
     """The records of the two streams, "clip" and "image"."""
     return {
         "clip": RecordSource(run.datasets.videos, "train"),
-        "image": RecordSource(run.datasets.images, "train"),
+        "image": setup.contrast_source(run),
     }
 
 
 def make_stream(run: setup.Run, sources: Mapping[str, RecordSource]) -> grain.IterDataset:
-    """Batches of clips and of image pairs: {"clip": ..., "image": ...}."""
+    """Batches of clips and of pairs of images, or clips: {"clip": ..., "image": ...}."""
     phase = run.config.minimax
     return zip_streams(
         {
             "clip": setup.clip_stream(run, sources["clip"], phase.batch_clips, name=NAME),
-            "image": setup.image_stream(
-                run, sources["image"], phase.batch_images, name=NAME, views=2
-            ),
+            "image": setup.contrast_stream(run, sources["image"], phase.batch_images, name=NAME),
         }
     )
 
@@ -101,7 +99,8 @@ def _initial_state(run: setup.Run, networks: dict[str, Network]) -> TrainState:
     nets = {}
     for name, network in networks.items():
         if name in trained:
-            loaded = setup.load_net(run, trained[name], name, network)
+            clips = name == "privacy" and setup.contrasts_clips(run)
+            loaded = setup.load_net(run, trained[name], name, network, clips=clips)
             nets[name] = network.with_optimizer(loaded)
         else:
             nets[name] = setup.fresh_net(run, NAME, name, network)

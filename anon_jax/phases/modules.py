@@ -29,8 +29,15 @@ def action(config: ConfigDict, num_actions: int, *, freeze_batch_norm: bool = Fa
 
 
 def privacy(config: ConfigDict) -> nn.Module:
-    """f_B with its projection head."""
-    return _image_module(config, config.networks.privacy, head="projection")
+    """The f_B of the game, with its projection head: it sees images or, an I3D, whole clips."""
+    network = game_privacy(config)
+    make = _clip_module if sees_clips(network) else _image_module
+    return make(config, network, head="projection")
+
+
+def game_privacy(config: ConfigDict) -> str:
+    """Name of the f_B that f_A is trained against."""
+    return config.networks.game_privacy or config.networks.privacy
 
 
 def supervised_privacy(config: ConfigDict, num_attributes: int) -> Ensemble:

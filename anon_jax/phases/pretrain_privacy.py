@@ -4,13 +4,12 @@ from anon_jax.phases import modules, pretrained, setup
 from anon_jax.sharding import compile_step
 from anon_jax.state import Network, new_state
 from anon_jax.steps import make_contrastive_step
-from input_pipeline.records import RecordSource
 
 NAME = "pretrain_privacy"
 
 
 def run(run: setup.Run) -> None:
-    """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4) and leaves its checkpoint.
+    """Trains f_B with L_B on raw images (arXiv 2504.14301, Sec. 4), or clips; leaves a checkpoint.
 
     It starts from `config.init_from.privacy` where that is given.
 
@@ -20,7 +19,7 @@ def run(run: setup.Run) -> None:
     if not setup.pretrains(run) or run.method.supervised:
         return
     phase = run.config.pretrain_privacy
-    source = RecordSource(run.datasets.images, "train")
+    source = setup.contrast_source(run)
     num_steps, per_epoch = setup.length(phase, source)
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
     network = Network(modules.privacy(run.config), tx)
@@ -31,14 +30,14 @@ def run(run: setup.Run) -> None:
         accumulate=phase.accumulate,
     )
     compiled = compile_step(step, run.mesh, remat=run.config.remat)
-    fresh = setup.fresh_net(run, NAME, "privacy", network)
+    fresh = setup.fresh_net(run, NAME, "privacy", network, clips=setup.contrasts_clips(run))
     net = pretrained.begin(run.config, "privacy", network, fresh, run.mesh)
     setup.fit_phase(
         run,
         NAME,
         new_state({"privacy": net}),
         lambda _: compiled,
-        setup.image_stream(run, source, phase.batch_size, name=NAME, views=2),
+        setup.contrast_stream(run, source, phase.batch_size, name=NAME),
         num_steps=num_steps,
         sources={"image": source},
     )

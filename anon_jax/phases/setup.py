@@ -16,6 +16,7 @@ from anon_jax.checkpoint import Checkpointer
 from anon_jax.loop import Loop, fit
 from anon_jax.methods import Method, get_method
 from anon_jax.optimizers import make_optimizer
+from anon_jax.phases import modules
 from anon_jax.phases.datasets import Datasets, check_datasets
 from anon_jax.phases.pretrained import check_init_from
 from anon_jax.settings import check_pretrained, micro_batch_sizes
@@ -26,7 +27,13 @@ from anon_jax.writers import MetricWriter
 from input_pipeline import loader
 from input_pipeline.obfuscation import RAW, Obfuscator
 from input_pipeline.records import PooledSource, RecordSource
-from input_pipeline.transforms import Augmentation, EvaluationClip, TrainClip, TrainImage
+from input_pipeline.transforms import (
+    Augmentation,
+    EvaluationClip,
+    TrainClip,
+    TrainClipPair,
+    TrainImage,
+)
 
 Source = RecordSource | PooledSource
 
@@ -105,16 +112,27 @@ def clip_stream(
 
     `whole`: each of several processes gets the whole batch.
     """
-    data = run.config.data
-    transform = TrainClip(
-        data.num_frames,
-        data.frame_stride,
-        data.resolution,
-        Augmentation(**data.clip_augmentation),
-        data.repeat_short_videos,
-        obfuscator,
-    )
+    transform = _train_clip(run, run.config.data.clip_augmentation, obfuscator)
     return _stream(run, source, transform, batch_size, name, whole=whole)
+
+
+def contrast_source(run: Run) -> RecordSource:
+    """The training records whose pairs of views f_B contrasts."""
+    datasets = run.datasets
+    return RecordSource(datasets.videos if contrasts_clips(run) else datasets.images, "train")
+
+
+def contrast_stream(run: Run, source: Source, batch_size: int, *, name: str) -> grain.IterDataset:
+    """Pairs "image", "view_b" of views of images or, where f_B sees clips, of clips of videos."""
+    if not contrasts_clips(run):
+        return image_stream(run, source, batch_size, name=name, views=2)
+    clip = _train_clip(run, run.config.data.image_augmentation)
+    return _stream(run, source, TrainClipPair(clip), batch_size, name)
+
+
+def contrasts_clips(run: Run) -> bool:
+    """Whether the f_B of the game sees clips."""
+    return modules.sees_clips(modules.game_privacy(run.config))
 
 
 def evaluation_clip(run: Run, obfuscator: Obfuscator) -> EvaluationClip:
@@ -197,8 +215,8 @@ def checkpoint_dir(run: Run, name: str) -> Path:
     return run.workdir / "checkpoints" / name
 
 
-def load_net(run: Run, phase: str, name: str, network: Network) -> NetState:
-    """The network `name` as the phase left it, without optimizer state.
+def load_net(run: Run, phase: str, name: str, network: Network, *, clips: bool = False) -> NetState:
+    """The network `name` as the phase left it, without optimizer state; `clips` as in `fresh_net`.
 
     Raises:
       WorkdirError: the phase has not run.
@@ -208,7 +226,7 @@ def load_net(run: Run, phase: str, name: str, network: Network) -> NetState:
         directory = Path(run.config.pretrained).expanduser().absolute() / "checkpoints" / phase
     checkpointer = Checkpointer(directory)
     try:
-        like = network.abstract(_SHAPES[name](run))
+        like = network.abstract(_clip_shape(run) if clips else _SHAPES[name](run))
         return checkpointer.restore_net(name, like, replicated(run.mesh))
     finally:
         checkpointer.close()
@@ -236,6 +254,18 @@ def name_records(indices: Any, sources: Mapping[str, Source]) -> str:
         for stream, of_stream in by_stream.items()
     ]
     return "; ".join(parts)
+
+
+def _train_clip(run: Run, augmentation: ConfigDict, obfuscator: Obfuscator = RAW) -> TrainClip:
+    data = run.config.data
+    return TrainClip(
+        data.num_frames,
+        data.frame_stride,
+        data.resolution,
+        Augmentation(**augmentation),
+        data.repeat_short_videos,
+        obfuscator,
+    )
 
 
 def _stream(
