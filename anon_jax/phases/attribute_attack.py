@@ -10,7 +10,7 @@ import numpy as np
 from anon_jax import distributed, metrics
 from anon_jax.evaluation import make_attribute_predictor, predict_split, split_probabilities
 from anon_jax.metric_reports import privacy_report
-from anon_jax.phases import modules, setup
+from anon_jax.phases import modules, setup, streams
 from anon_jax.phases.attackers import FrozenNet, measure_once, new_attacker, train_attacker
 from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.phases.pretrained import with_trunk
@@ -108,9 +108,9 @@ def train(
     test = _tester(run, networks, spec, obfuscator, attacker.sees_clips)
     purpose = f"{_BUDGET}/{attacker.seed}" if attacker.seed else _BUDGET
     stream = (
-        setup.clip_stream(run, source, section.batch_size, name=purpose, obfuscator=obfuscator)
+        streams.clip_stream(run, source, section.batch_size, name=purpose, obfuscator=obfuscator)
         if attacker.sees_clips
-        else setup.image_stream(
+        else streams.image_stream(
             run, source, section.batch_size, name=purpose, views=1, obfuscator=obfuscator
         )
     )
@@ -183,7 +183,7 @@ def _tester(
     data, section = run.config.data, run.config[_BUDGET]
     predict = make_attribute_predictor(networks, _frames(clips))
     transform = (
-        setup.evaluation_clip(run, obfuscator)
+        streams.evaluation_clip(run, obfuscator)
         if clips
         else EvaluationImage(data.resolution, data.test_crop_scale, obfuscator)
     )

@@ -10,7 +10,7 @@ import numpy as np
 from anon_jax import distributed, image_metrics
 from anon_jax.evaluation import Predict, make_decoder_predictor, predict_batches
 from anon_jax.models import build_model
-from anon_jax.phases import setup
+from anon_jax.phases import setup, streams
 from anon_jax.phases.attackers import FrozenNet, new_attacker, train_attacker
 from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.sharding import replicate, to_host
@@ -68,7 +68,7 @@ def train(run: setup.Run, method: str, spec: DatasetSpec) -> Decoder:
     )
     obfuscator = make_obfuscator(run.config, method, spec)
     predict = make_decoder_predictor(networks)
-    stream = setup.image_stream(
+    stream = streams.image_stream(
         run, source, section.batch_size, name=NAME, views=1, obfuscator=obfuscator, raw=True
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from anon_jax import distributed, metric_reports, metrics
 from anon_jax.evaluation import make_action_predictor, predict_split
-from anon_jax.phases import modules, pretrained, setup
+from anon_jax.phases import modules, pretrained, setup, streams
 from anon_jax.phases.attackers import new_attacker, train_attacker
 from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.results import has_result, write_result
@@ -60,7 +60,7 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
             seed=run.seed(NAME),
             accumulate=section.accumulate,
         ),
-        setup.clip_stream(run, source, section.batch_size, name=NAME, obfuscator=obfuscator),
+        streams.clip_stream(run, source, section.batch_size, name=NAME, obfuscator=obfuscator),
         phase=NAME,
         source=source,
         score=lambda state: metrics.top1(*test(state, "validation", 1, 1)),
@@ -84,7 +84,7 @@ def _tester(
     """
     data = run.config.data
     predict = make_action_predictor(networks)
-    transform = setup.evaluation_clip(run, obfuscator)
+    transform = streams.evaluation_clip(run, obfuscator)
 
     def test(
         state: TrainState, split: str, clips: int, crops: int

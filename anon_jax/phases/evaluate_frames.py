@@ -12,7 +12,7 @@ import numpy as np
 
 from anon_jax import distributed
 from anon_jax.image_metrics import flicker, psnr, ssim
-from anon_jax.phases import minimax, modules, setup
+from anon_jax.phases import minimax, modules, setup, streams
 from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.results import has_result, write_result
 from anon_jax.sharding import to_host
@@ -149,7 +149,7 @@ def _spread(available: int, wanted: int) -> list[int]:
 
 def _clip(run: setup.Run, record: Record, obfuscator: Obfuscator) -> np.ndarray:
     """The clip in the middle of a video, float32 [T, H, W, 3] in [0, 1]."""
-    frames = setup.evaluation_clip(run, obfuscator).map((record, 0.5, 0.5))["frames"]
+    frames = streams.evaluation_clip(run, obfuscator).map((record, 0.5, 0.5))["frames"]
     return frames.astype(np.float32) / 255
 
 

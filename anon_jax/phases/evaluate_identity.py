@@ -10,7 +10,7 @@ import numpy as np
 from anon_jax import distributed
 from anon_jax.evaluation import Predict, predict_split
 from anon_jax.metric_reports import average_by_group
-from anon_jax.phases import modules, setup
+from anon_jax.phases import modules, setup, streams
 from anon_jax.phases.attackers import new_attacker, train_attacker
 from anon_jax.phases.datasets import make_obfuscator
 from anon_jax.results import has_result, write_result
@@ -64,7 +64,7 @@ def _evaluate(run: setup.Run, method: str) -> dict[str, Any]:
             seed=run.seed(NAME),
             accumulate=section.accumulate,
         ),
-        setup.image_stream(
+        streams.image_stream(
             run, source, section.batch_size, name=NAME, views=1, obfuscator=obfuscator
         ),
         phase=NAME,

@@ -15,7 +15,7 @@ from anon_jax.minimax_steps import (
     make_privacy_step,
     make_restart,
 )
-from anon_jax.phases import modules, pretrain_privacy, pretrained, reconstruct, setup
+from anon_jax.phases import modules, pretrain_privacy, pretrained, reconstruct, setup, streams
 from anon_jax.privacy_terms import Contrastive, PrivacyTerm, Supervised
 from anon_jax.sharding import compile_step, constrain_split, replicated, to_host
 from anon_jax.state import Network, TrainState, new_state
@@ -56,7 +56,7 @@ def make_sources(run: setup.Run) -> dict[str, RecordSource]:
     """The records of the two streams, "clip" and "image"."""
     return {
         "clip": RecordSource(run.datasets.videos, "train"),
-        "image": setup.contrast_source(run),
+        "image": streams.contrast_source(run),
     }
 
 
@@ -65,8 +65,8 @@ def make_stream(run: setup.Run, sources: Mapping[str, RecordSource]) -> grain.It
     phase = run.config.minimax
     return zip_streams(
         {
-            "clip": setup.clip_stream(run, sources["clip"], phase.batch_clips, name=NAME),
-            "image": setup.contrast_stream(run, sources["image"], phase.batch_images, name=NAME),
+            "clip": streams.clip_stream(run, sources["clip"], phase.batch_clips, name=NAME),
+            "image": streams.contrast_stream(run, sources["image"], phase.batch_images, name=NAME),
         }
     )
 
@@ -99,7 +99,7 @@ def _initial_state(run: setup.Run, networks: dict[str, Network]) -> TrainState:
     nets = {}
     for name, network in networks.items():
         if name in trained:
-            clips = name == "privacy" and setup.contrasts_clips(run)
+            clips = name == "privacy" and streams.contrasts_clips(run)
             loaded = setup.load_net(run, trained[name], name, network, clips=clips)
             nets[name] = network.with_optimizer(loaded)
         else:
@@ -194,7 +194,7 @@ def _sampler(
 ) -> Callable[[TrainState], None]:
     """Writes frames of a fixed batch, raw above anonymized, as samples/STEP.png."""
     size = run.mesh.size * _SAMPLES
-    batch = next(iter(setup.clip_stream(run, source, size, name="samples", whole=True)))
+    batch = next(iter(streams.clip_stream(run, source, size, name="samples", whole=True)))
     frames = np.asarray(batch["frames"])[:_SAMPLES, 0]  # [N, T, H, W, 3] -> [8, H, W, 3]
     draw = jax.jit(
         lambda nets: anonymize(networks, nets, to_float(frames)), out_shardings=replicated(run.mesh)

@@ -1,6 +1,6 @@
 """Phase "pretrain_privacy": f_B learns from two views of each raw image (NT-Xent)."""
 
-from anon_jax.phases import modules, pretrained, setup
+from anon_jax.phases import modules, pretrained, setup, streams
 from anon_jax.sharding import compile_step
 from anon_jax.state import Network, new_state
 from anon_jax.steps import make_contrastive_step
@@ -19,7 +19,7 @@ def run(run: setup.Run) -> None:
     if not setup.pretrains(run) or run.method.supervised:
         return
     phase = run.config.pretrain_privacy
-    source = setup.contrast_source(run)
+    source = streams.contrast_source(run)
     num_steps, per_epoch = setup.length(phase, source)
     tx = setup.optimizer(phase.optimizer, num_steps, per_epoch)
     network = Network(modules.privacy(run.config), tx)
@@ -30,14 +30,14 @@ def run(run: setup.Run) -> None:
         accumulate=phase.accumulate,
     )
     compiled = compile_step(step, run.mesh, remat=run.config.remat)
-    fresh = setup.fresh_net(run, NAME, "privacy", network, clips=setup.contrasts_clips(run))
+    fresh = setup.fresh_net(run, NAME, "privacy", network, clips=streams.contrasts_clips(run))
     net = pretrained.begin(run.config, "privacy", network, fresh, run.mesh)
     setup.fit_phase(
         run,
         NAME,
         new_state({"privacy": net}),
         lambda _: compiled,
-        setup.contrast_stream(run, source, phase.batch_size, name=NAME),
+        streams.contrast_stream(run, source, phase.batch_size, name=NAME),
         num_steps=num_steps,
         sources={"image": source},
     )

@@ -1,6 +1,6 @@
 """Phase "reconstruct": f_A learns to reproduce its input, on frames of videos and still images."""
 
-from anon_jax.phases import modules, pretrained, setup
+from anon_jax.phases import modules, pretrained, setup, streams
 from anon_jax.sharding import compile_step
 from anon_jax.state import Network, new_state
 from anon_jax.steps import make_reconstruction_step
@@ -35,7 +35,7 @@ def run(run: setup.Run) -> None:
         NAME,
         new_state({"anonymizer": net}),
         lambda _: compiled,
-        setup.image_stream(run, source, phase.batch_size, name=NAME, views=1),
+        streams.image_stream(run, source, phase.batch_size, name=NAME, views=1),
         num_steps=num_steps,
         sources={"image": source},
     )

@@ -1,4 +1,4 @@
-"""What the phases share: the opened run, its networks and data streams, and one call of `fit`."""
+"""What the phases share: the opened run, its networks, and one call of `fit`."""
 
 import dataclasses
 import zlib
@@ -11,12 +11,10 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from anon_jax import distributed
 from anon_jax.checkpoint import Checkpointer
 from anon_jax.loop import Loop, fit
 from anon_jax.methods import Method, get_method
 from anon_jax.optimizers import make_optimizer
-from anon_jax.phases import modules
 from anon_jax.phases.datasets import Datasets, check_datasets
 from anon_jax.phases.pretrained import check_init_from
 from anon_jax.settings import check_pretrained, micro_batch_sizes
@@ -25,15 +23,7 @@ from anon_jax.state import NetState, Network, TrainState
 from anon_jax.steps import Step
 from anon_jax.writers import MetricWriter
 from input_pipeline import loader
-from input_pipeline.obfuscation import RAW, Obfuscator
 from input_pipeline.records import PooledSource, RecordSource
-from input_pipeline.transforms import (
-    Augmentation,
-    EvaluationClip,
-    TrainClip,
-    TrainClipPair,
-    TrainImage,
-)
 
 Source = RecordSource | PooledSource
 
@@ -97,75 +87,6 @@ def length(section: ConfigDict, source: Source) -> tuple[int, int]:
     batch_size = section.batch_clips if "batch_clips" in section else section.batch_size
     per_epoch = max(1, len(source) // batch_size)
     return round(section.epochs * per_epoch), per_epoch
-
-
-def clip_stream(
-    run: Run,
-    source: Source,
-    batch_size: int,
-    *,
-    name: str,
-    obfuscator: Obfuscator = RAW,
-    whole: bool = False,
-) -> grain.IterDataset:
-    """Training clips of videos, under one random view each.
-
-    `whole`: each of several processes gets the whole batch.
-    """
-    transform = _train_clip(run, run.config.data.clip_augmentation, obfuscator)
-    return _stream(run, source, transform, batch_size, name, whole=whole)
-
-
-def contrast_source(run: Run) -> RecordSource:
-    """The training records whose pairs of views f_B contrasts."""
-    datasets = run.datasets
-    return RecordSource(datasets.videos if contrasts_clips(run) else datasets.images, "train")
-
-
-def contrast_stream(run: Run, source: Source, batch_size: int, *, name: str) -> grain.IterDataset:
-    """Pairs "image", "view_b" of views of images or, where f_B sees clips, of clips of videos."""
-    if not contrasts_clips(run):
-        return image_stream(run, source, batch_size, name=name, views=2)
-    clip = _train_clip(run, run.config.data.image_augmentation)
-    return _stream(run, source, TrainClipPair(clip), batch_size, name)
-
-
-def contrasts_clips(run: Run) -> bool:
-    """Whether the f_B of the game sees clips."""
-    return modules.sees_clips(modules.game_privacy(run.config))
-
-
-def evaluation_clip(run: Run, obfuscator: Obfuscator) -> EvaluationClip:
-    """The transform of test clips."""
-    data = run.config.data
-    return EvaluationClip(
-        data.num_frames,
-        data.frame_stride,
-        data.resolution,
-        data.test_crop_scale,
-        data.repeat_short_videos,
-        obfuscator,
-    )
-
-
-def image_stream(
-    run: Run,
-    source: Source,
-    batch_size: int,
-    *,
-    name: str,
-    views: int,
-    obfuscator: Obfuscator = RAW,
-    raw: bool = False,
-) -> grain.IterDataset:
-    """Training images (still ones, or random frames of videos) under `views` random views.
-
-    `raw` as in `TrainImage`.
-    """
-    data = run.config.data
-    augmentation = Augmentation(**data.image_augmentation)
-    transform = TrainImage(data.resolution, augmentation, views, obfuscator, raw)
-    return _stream(run, source, transform, batch_size, name)
 
 
 def fit_phase(
@@ -254,32 +175,6 @@ def name_records(indices: Any, sources: Mapping[str, Source]) -> str:
         for stream, of_stream in by_stream.items()
     ]
     return "; ".join(parts)
-
-
-def _train_clip(run: Run, augmentation: ConfigDict, obfuscator: Obfuscator = RAW) -> TrainClip:
-    data = run.config.data
-    return TrainClip(
-        data.num_frames,
-        data.frame_stride,
-        data.resolution,
-        Augmentation(**augmentation),
-        data.repeat_short_videos,
-        obfuscator,
-    )
-
-
-def _stream(
-    run: Run, source: Source, transform: Any, batch_size: int, name: str, whole: bool = False
-) -> grain.IterDataset:
-    share = {"batch_size": batch_size} if whole else distributed.share(batch_size)
-    return loader.train_stream(
-        source,
-        transform,
-        seed=run.seed("data", name),
-        num_threads=run.config.data.num_threads,
-        prefetch=run.config.data.prefetch,
-        **share,
-    )
 
 
 def image_shape(run: Run) -> tuple[int, ...]:
