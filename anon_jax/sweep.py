@@ -152,6 +152,9 @@ def _start(
     log = _log(workdir, cell.folder)
     log.parent.mkdir(parents=True, exist_ok=True)
     bounds = [str(os.getpid()), ",".join(map(str, sorted(cores)))]
+    # Of a tuple that is given twice, like the phases, config flags would make one of all entries.
+    fields = {override.partition("=")[0] for override in cell.overrides}
+    command = [argument for argument in command if argument.partition("=")[0] not in fields]
     with log.open("ab") as output:
         return subprocess.Popen(
             [

@@ -91,6 +91,16 @@ def test_done_cells_are_skipped_and_failed_ones_tried_again(tmp_path, command, c
     assert [starts(tmp_path, name) for name in "abc"] == [1, 2, 1]
 
 
+def test_what_makes_a_cell_replaces_the_users_own_value(tmp_path):
+    script = "import sys; print(*sys.argv[2:])"  # without the workdir
+    own = ["--config.phases=('minimax',)", "--config.log_every=1"]
+    cell = Cell("a", ("--config.phases=('reconstruct',)",))
+    assert run_cells([cell], [sys.executable, "-c", script, "", *own], tmp_path, 1) == []
+    given = (tmp_path / "logs" / "a.log").read_text().split()
+    made = ["--config.log_every=1", f"--workdir={tmp_path}/a", "--config.phases=('reconstruct',)"]
+    assert given == made
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores cannot be chosen here")
 def test_jobs_share_the_cores_out(tmp_path):
     script = "import os, sys; print(*sorted(os.sched_getaffinity(0)))"
