@@ -120,7 +120,17 @@ def load_spec(name: str, data_dir: str | Path) -> DatasetSpec:
 
 
 def dataset_path(name: str, data_dir: str | Path) -> Path | None:
-    """The folder of the newest prepared version of `name`, or None where there is none."""
+    """The folder of the newest prepared version of `name`, or None where there is none.
+
+    Raises:
+      DataError: it is no name of a dataset.
+    """
+    if not re.fullmatch(r"\w[\w.+-]*(/\w[\w.+-]*)*(:[\d.]+)?", name):
+        raise DataError(
+            f"'{name}' is no name of a dataset; those are like ucf101/split1 or video_folder/mine. "
+            "A folder of videos becomes one by: python -m input_pipeline.build video_folder "
+            f"--source=DIR --data_dir={data_dir}"
+        )
     base, _, version = name.partition(":")
     root = Path(data_dir).expanduser() / base
     if version:

@@ -101,14 +101,18 @@ def test_a_full_disk_leaves_nothing(tmp_path, capsys):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert code == 2
     assert "a.mp4 could not be written: File too large" in capsys.readouterr().err
-    assert files_in(tmp_path / "o") == []
+    assert not (tmp_path / "o").exists()  # it was made for this output
 
 
 def test_a_place_that_cannot_be_written(tmp_path, capsys):
     source = write_timed(tmp_path / "in.mp4", pictures(3), UNEVEN[:3])
     (tmp_path / "file").write_text("no folder")
+    no_folder = f"could not be written: {tmp_path / 'file'} is no folder"
     assert run(source, f"--output={tmp_path / 'file' / 'a.mp4'}") == 2
-    assert "could not be written" in capsys.readouterr().err
+    assert f"a.mp4 {no_folder}" in capsys.readouterr().err
+    summary = f"--summary={tmp_path / 'file' / 's.json'}"
+    assert run(source, f"--output={tmp_path / 'b.mp4'}", summary) == 2
+    assert f"s.json {no_folder}" in capsys.readouterr().err
     if os.geteuid() == 0:
         pytest.skip("nothing is read-only for root")
     (tmp_path / "locked").mkdir(mode=0o500)

@@ -199,7 +199,7 @@ def test_an_output_appears_only_when_it_is_whole(tmp_path):
 
     with pytest.raises(KeyError):
         write(fail)
-    assert not list(path.parent.iterdir())
+    assert not path.parent.exists()  # it was made for this output
     with pytest.raises(DataError, match="is there already"):
         write(lambda: path.write_bytes(b"somebody else's"))
     assert path.read_bytes() == b"somebody else's"
@@ -284,7 +284,7 @@ def test_a_url_that_dies_in_the_middle_leaves_nothing(tmp_path, served, capsys):
     assert main([f"{served}/whole.ts", *arguments]) == 0
     assert len(read_times(output)) == 60
     assert main([f"{served}/whole.ts", *arguments, "--overwrite", "--seconds=1"]) == 0
-    assert len(read_times(output)) == 26  # the frames from 0 to 1 s, at 25 a second
+    assert len(read_times(output)) == 25  # the frames from 0 to 1 s
     assert main(["gopher://x/y", *arguments, "--overwrite"]) == 2
     assert "known: rtsp" in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ import pytest
 from anonymize_samples import Identity, files_in, pictures
 from video_samples import ROOT
 
-from anon_jax.anonymize import engines
+from anon_jax.anonymize import engines, methods
 from anon_jax.app import __main__ as command
 from anon_jax.app import storage
 from anon_jax.app.guard import Guard
@@ -164,3 +164,16 @@ def test_checkpoints_are_offered_first(monkeypatch):
     stream, size = chosen["downsample"].start(48, 64)
     raw = np.stack(pictures(size))
     assert all((a.frame != b).any() for a, b in zip(stream.feed(list(raw)), raw, strict=True))
+
+
+def test_the_small_checkpoint_is_offered_last_where_there_is_no_other(monkeypatch):
+    loaded, plain = [], methods.obfuscation("downsample", "opencv")
+    monkeypatch.setattr(methods, "learned", lambda *_, **__: loaded.append(1) or plain)
+    chosen, labels = command._methods([])
+    assert list(chosen) == list(labels) == ["downsample", "blur", "blacken", "checkpoint small"]
+    assert "To try, not for use" in labels["checkpoint small"]
+    assert not loaded  # the page opens at once
+    for _ in range(2):
+        chosen["checkpoint small"].start(48, 64)
+    assert loaded == [1]
+    assert command._methods(["small"])[1]["checkpoint small"] == labels["checkpoint small"]

@@ -150,3 +150,6 @@ def test_spec_and_errors(tiny_data_dir):
         RecordSource(spec, "dev")
     with pytest.raises(DataError, match=r"input_pipeline\.build video_folder --source=DIR"):
         load_spec("video_folder/mine", tiny_data_dir)
+    for name in ("", "/home/me/films", "../films", "films/*.mp4"):
+        with pytest.raises(DataError, match=r"is no name of a dataset.* video_folder --source=DIR"):
+            load_spec(name, tiny_data_dir)

@@ -274,6 +274,7 @@ def test_another_config_is_refused(finished, tiny_data_dir):
     ("arguments", "message"),
     [
         (["--config.data.videos=video_folder/mine"], "input_pipeline.build video_folder"),
+        (["--config.data.videos="], "config.data.videos is empty"),
         (["--config.method=magic"], "known: raw, "),
         (["--config.minimax.penalty.bugdet=1"], "bugdet"),
         (["--config.minimax.penalty.budget=low"], "budget"),

@@ -17,6 +17,7 @@ from anon_jax.anonymize import methods
 from anon_jax.anonymize.batch import Options, describe_jobs, run_jobs
 from anon_jax.anonymize.engines import ENGINES
 from anon_jax.anonymize.jobs import Plan, plan
+from anon_jax.anonymize.outputs import why
 from anon_jax.anonymize.watching import watch
 from anon_jax.export.checking import PRECISIONS
 from anon_jax.results import write_json
@@ -101,7 +102,7 @@ def _write_summary(
     try:
         write_json(summary, {"files": entries, "failed": failed, "dry_run": arguments.dry_run})
     except OSError as error:
-        raise DataError(f"--summary={summary} could not be written: {error}") from error
+        raise DataError(f"--summary={summary} could not be written: {why(error)}") from error
 
 
 def _check(arguments: argparse.Namespace) -> None:

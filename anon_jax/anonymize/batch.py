@@ -17,6 +17,7 @@ from anon_jax.anonymize.pipeline import Pipeline, side_by_side
 from anon_jax.anonymize.reading import VideoReader, open_input
 from anon_jax.anonymize.selfcheck import SelfCheck
 from anon_jax.anonymize.sound import Sound
+from anon_jax.anonymize.urls import shown
 from anon_jax.anonymize.writing import VideoWriter
 from input_pipeline.errors import DataError
 from input_pipeline.progress import Progress, say
@@ -50,7 +51,7 @@ def run_jobs(jobs: Sequence[Job], method: Method, options: Options) -> list[dict
     """
     entries = []
     for number, job in enumerate(jobs, start=1):
-        entry: dict[str, Any] = {"file": job.source, "output": str(job.output)}
+        entry: dict[str, Any] = {"file": shown(job.source), "output": str(job.output)}
         start = time.monotonic()
         try:
             found = (_anonymize_image if job.kind == "image" else _anonymize_video)(
@@ -61,7 +62,9 @@ def run_jobs(jobs: Sequence[Job], method: Method, options: Options) -> list[dict
             entry |= {"status": "failed", "error": str(error)}
         # Whatever it is, the other files can still be anonymized, and this one has no output.
         except Exception as error:
-            entry |= {"status": "failed", "error": f"{job.source}: {type(error).__name__}: {error}"}
+            said = str(error).replace(job.source, entry["file"])
+            said = f"{entry['file']}: {type(error).__name__}: {said}"
+            entry |= {"status": "failed", "error": said}
         entry |= {"seconds": round(time.monotonic() - start, 3), "method": method.name}
         entry |= method.facts
         entries.append(entry)
@@ -73,7 +76,7 @@ def describe_jobs(jobs: Sequence[Job], options: Options) -> list[dict[str, Any]]
     """What `run_jobs` would begin with: entries with "status" "ready" or "failed"."""
     entries = []
     for job in jobs:
-        entry: dict[str, Any] = {"file": job.source, "output": str(job.output)}
+        entry: dict[str, Any] = {"file": shown(job.source), "output": str(job.output)}
         try:
             check_free(job.output, overwrite=options.overwrite)
             if job.kind == "image":
@@ -83,7 +86,7 @@ def describe_jobs(jobs: Sequence[Job], options: Options) -> list[dict[str, Any]]
                 with VideoReader(job.source) as reader:
                     entry |= {"size": reader.stored_size, "frames": reader.estimated}
             entry["status"] = "ready"
-            say(f"{job.source} -> {job.output} {_sized(entry)}")
+            say(f"{entry['file']} -> {job.output} {_sized(entry)}")
         except DataError as error:
             entry |= {"status": "failed", "error": str(error)}
             say(f"error: {error}")
@@ -188,7 +191,7 @@ def _open_sound(job: Job, options: Options) -> Any:
     if not options.keep_audio:
         return nullcontext()
     if job.kind == "live":
-        raise DataError(f"{job.source}: --keep-audio works for files only")
+        raise DataError(f"{shown(job.source)}: --keep-audio works for files only")
     return open_input(job.source)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anon_jax.anonymize.pictures import FORMATS
+from anon_jax.anonymize.urls import is_url, shown
 from anon_jax.anonymize.writing import CONTAINERS
 from input_pipeline.errors import DataError
 
@@ -91,7 +92,7 @@ def plan(inputs: Sequence[str], output: Path, *, as_folder: bool = False) -> Pla
 
 def is_live(source: str) -> bool:
     """Whether this is a URL or the number of a camera, not a file."""
-    return "://" in source or (source.isdecimal() and not Path(source).exists())
+    return is_url(source) or (source.isdecimal() and not Path(source).exists())
 
 
 def _of_folder(folder: Path, output: Path, ignored: list[Path]) -> list[tuple[str, Path]]:
@@ -116,7 +117,7 @@ def _of_folder(folder: Path, output: Path, ignored: list[Path]) -> list[tuple[st
 def _of_pattern(pattern: str) -> list[tuple[str, Path]]:
     paths = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
     if not paths:
-        raise DataError(f"{pattern}: no file has such a name")
+        raise DataError(f"{shown(pattern)}: no file has such a name")
     common = Path(os.path.commonpath([Path(path).parent for path in paths]))
     return [(path, Path(path).relative_to(common)) for path in paths]
 
@@ -133,8 +134,9 @@ def _in_folder(found: list[tuple[str, Path]], output: Path) -> list[Job]:
     outputs = Counter(job.output for job in jobs)
     twice = [job for job in jobs if outputs[job.output] > 1]
     if twice:
+        first, second = (shown(job.source) for job in twice[:2])
         raise DataError(
-            f"{twice[0].source} and {twice[1].source} would both become {twice[0].output}; "
+            f"{first} and {second} would both become {twice[0].output}; "
             "anonymize them one after another"
         )
     return jobs

@@ -10,14 +10,12 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from anon_jax.anonymize import urls
 from anon_jax.anonymize.frames import Frame, Shot, VideoFormat
 from anon_jax.anonymize.timing import Clock, Lost
 from input_pipeline.errors import DataError
 from input_pipeline.video import MAX_PIXELS, promised_frames, video_stream
 
-SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "srt")
-_LOCAL, _REMOTE = "file", ",".join((*SCHEMES, "rtp", "tcp", "tls", "crypto"))
-_TIMEOUT = (15.0, 30.0)  # seconds until a URL has to be open, and between two packets
 _DEFAULT_FPS, _DEFAULT_TIME_BASE = Fraction(25), Fraction(1, 90000)  # where a file does not say
 _ASPECT_TOLERANCE = 0.02  # of a frame of another size than the first, to be scaled to it
 _FORGIVING: dict[str, Any] = (  # tags that are no UTF-8; PyAV 19 dropped the option
@@ -26,23 +24,19 @@ _FORGIVING: dict[str, Any] = (  # tags that are no UTF-8; PyAV 19 dropped the op
 
 
 def open_input(source: str) -> av.container.InputContainer:
-    """Opens a file, or a URL of SCHEMES.
+    """Opens a file, or a URL of `urls.SCHEMES`.
 
     Raises:
       DataError: it cannot be opened; says why.
     """
-    remote = "://" in source
-    if remote and source.partition("://")[0] not in SCHEMES:
-        raise DataError(f"{source}: unknown kind of URL; known: {', '.join(SCHEMES)}")
-    if not remote:
-        check_file(Path(source))
-    # A file must not reach into the network, nor a URL into the file system. The absolute path:
-    # FFmpeg takes "name:" at the start of one for a protocol.
-    name = source if remote else str(Path(source).absolute())
-    limits = {"protocol_whitelist": _REMOTE if remote else _LOCAL, "max_pixels": str(MAX_PIXELS)}
-    timeout = _TIMEOUT if remote else None
+    if urls.is_url(source):
+        return _open_url(source)
+    check_file(Path(source))
+    # A file must not reach into the network.
+    options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
     try:
-        return av.open(name, options=limits, timeout=timeout, **_FORGIVING)
+        # The absolute path: FFmpeg takes "name:" at the start of one for a protocol.
+        return av.open(str(Path(source).absolute()), options=options, **_FORGIVING)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(
             f"{source}: no video that can be opened (damaged, cut short, or something else): "
@@ -50,10 +44,24 @@ def open_input(source: str) -> av.container.InputContainer:
         ) from error
 
 
+def _open_url(source: str) -> av.container.InputContainer:
+    name = urls.shown(source)
+    if urls.scheme(source) not in urls.SCHEMES:
+        raise DataError(f"{name}: unknown kind of URL; known: {', '.join(urls.SCHEMES)}")
+    try:
+        return av.open(source, **urls.open_arguments(), **_FORGIVING)
+    except av.ExitError as error:
+        late = f"no picture came within {urls.OPEN_SECONDS:g} seconds"
+        raise DataError(f"{name}: cannot be opened: {late}") from error
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DataError(f"{name}: cannot be opened: {reason(error)}") from error
+
+
 def check_file(path: Path) -> None:
     """Raises DataError where there is no file, or an empty one."""
     if not path.is_file():
-        raise DataError(f"{path}: " + ("is a folder" if path.is_dir() else "there is no such file"))
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise DataError(f"{urls.shown(str(path))}: {what}")  # a URL with a slash too few, e.g.
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
 
@@ -78,15 +86,17 @@ class VideoReader:
       seconds: stop after so many.
 
     Raises (also while iterating):
-      DataError: it is no video, or not one frame can be decoded; of a URL also when it breaks off.
+      DataError: it is no video, or not one frame can be decoded; of a URL also when it breaks off,
+        says nothing for `urls.SILENT_SECONDS`, or ends before `seconds` where it should not end.
     """
 
     def __init__(self, source: str, *, seconds: float | None = None):
         self._source, self._seconds = source, seconds
+        self._name = urls.shown(source)
         self._stack = ExitStack()
         self._container = self._stack.enter_context(open_input(source))
         try:
-            self._stream = video_stream(self._container, source)
+            self._stream = video_stream(self._container, self._name)
         except DataError:
             self.close()
             raise
@@ -116,14 +126,14 @@ class VideoReader:
     def __iter__(self) -> Iterator[Shot]:
         early: list[Shot] = []  # damaged ones, before the first frame says what size black has
         num_frames = packets = 0
+        ended = True
         for frame, pts, duration in self._decoded():
-            if (
-                self._seconds is not None
-                and self._clock.ticks(pts) * self._time_base > self._seconds
-            ):
+            moment = self._clock.place(pts, duration)
+            if self._seconds is not None and moment[0] * self._time_base >= self._seconds:
+                ended = False
                 break
             picture = self._picture.upright(frame) if frame and not frame.is_corrupt else None
-            shot = Shot(picture, *self._clock.place(pts, duration))
+            shot = Shot(picture, *moment)
             packets += 1
             num_frames += picture is not None
             self.damaged += picture is None
@@ -136,7 +146,9 @@ class VideoReader:
             yield shot
         if not num_frames:
             said = f": {reason(self._last_error)}" if self._last_error else ""
-            raise DataError(f"{self._source}: not one frame can be decoded{said}")
+            raise DataError(f"{self._name}: not one frame can be decoded{said}")
+        if ended and urls.is_url(self._source):
+            self._check_end()
         self._count_missing(packets)
 
     def _decoded(self) -> Iterator[tuple[av.VideoFrame | None, int | None, int]]:
@@ -162,14 +174,30 @@ class VideoReader:
                 if packet.dts is not None or packet.size:
                     yield packet
         except (av.FFmpegError, OSError) as error:
-            if "://" in self._source:
-                raise DataError(f"{self._source}: the stream broke off: {reason(error)}") from error
+            if urls.is_url(self._source):
+                silent = f"nothing came for {urls.SILENT_SECONDS:g} seconds"
+                said = silent if isinstance(error, av.ExitError) else reason(error)
+                raise DataError(f"{self._name}: the stream broke off: {said}") from error
             self._last_error = error
             self.warnings.append(f"the file breaks off: {reason(error)}")
         yield None
 
+    def _check_end(self) -> None:
+        """Whether a URL gave all that it should."""
+        got = float(self._clock.end * self._time_base)
+        if self._seconds is None:
+            if urls.scheme(self._source) in urls.UNENDING:
+                self.warnings.append(
+                    f"the stream ended after {got:.1f} s: nobody can tell whether it was cut off"
+                )
+        elif got + float(1 / self._fps) < self._seconds:
+            ended = f"the stream ended after {got:.1f} of {self._seconds:g} s"
+            if urls.scheme(self._source) in urls.UNENDING:
+                raise DataError(f"{self._name}: {ended}")
+            self.warnings.append(ended)
+
     def _count_missing(self, packets: int) -> None:
-        if self._seconds is not None or "://" in self._source:
+        if self._seconds is not None or urls.is_url(self._source):
             return
         promised = promised_frames(Path(self._source), self._stream) - self._lost.skipped
         if promised > packets:

@@ -7,11 +7,16 @@ import av
 # Containers that store no times of display: the order and the rate are all that there is.
 _TIMELESS = ("avi", "h264", "hevc", "m4v", "mpegvideo", "mjpeg")
 
+_BACK = 25  # steps by which the times of a stream that does not begin anew may be out of order
+
 _Moment = tuple[None, int | None, int]
 
 
 class Clock:
     """Times from 0 at the first frame, rising whatever the file says.
+
+    Where its times go back by more than a few frames (a stream that begins anew), they go on from
+    where they were.
 
     Args:
       step: units between two frames, where the file does not say.
@@ -28,19 +33,21 @@ class Clock:
         """The file's own time of the first frame."""
         return self._first or 0
 
+    @property
+    def end(self) -> int:
+        """When the last frame is over, as far as its duration is known."""
+        return self._next
+
     def place(self, pts: int | None, duration: int) -> tuple[int, int]:
         """The (time, duration) of the next frame, in units of the stream's time base."""
-        if self._first is None and pts is not None:
+        earliest = self._least - _BACK * self._step
+        if pts is not None and (self._first is None or pts - self._first < earliest):
             self._first = pts - self._next
         time = self._next if pts is None else pts - self.start
         time = max(time, self._least)  # two frames at one time would stop the encoder
         duration = duration if duration > 0 else self._step
         self._least, self._next = time + 1, time + duration
         return time, duration
-
-    def ticks(self, pts: int | None) -> int:
-        """How long after the first frame a time is."""
-        return self._next if pts is None or self._first is None else pts - self.start
 
 
 class Lost:

@@ -10,6 +10,7 @@ from anon_jax.anonymize.jobs import kind_of
 from anon_jax.anonymize.methods import Method
 from anon_jax.anonymize.pipeline import Pipeline
 from anon_jax.anonymize.selfcheck import SelfCheck
+from anon_jax.anonymize.urls import shown
 from anon_jax.anonymize.window import Window, WindowWriter
 from input_pipeline.errors import DataError
 from input_pipeline.progress import say
@@ -64,9 +65,9 @@ def watch(
         warnings = [*reader.warnings, *(stream.warnings() if stream else ()), *check.warnings()]
         for warning in warnings:
             say(f"  warning: {warning}")
-        say(f"{source}: {pipeline.frames} frames shown, {pipeline.dropped} came too fast")
+        say(f"{shown(source)}: {pipeline.frames} frames shown, {pipeline.dropped} came too fast")
         return {
-            "file": source,
+            "file": shown(source),
             "output": "window",
             "status": "done",
             "frames": pipeline.frames,

@@ -1,10 +1,11 @@
 """Opens a page on this machine to try the anonymizer: python -m anon_jax.app --checkpoint=DIR ...
 
-Without a checkpoint it offers the methods that need none. It ends with Ctrl-C, and then nothing is
-left of what was dropped there.
+Without a checkpoint it offers the methods that need none, and the small one that comes with the
+package. It ends with Ctrl-C, and then nothing is left of what was dropped there.
 """
 
 import argparse
+import functools
 import importlib.util
 import math
 import os
@@ -18,6 +19,7 @@ from types import FrameType
 from anon_jax.anonymize import methods
 from anon_jax.app import HOST, storage
 from anon_jax.app.films import Limits
+from anon_jax.shipped import SMALL, SMALL_RESOLUTION
 from input_pipeline.errors import DataError
 from input_pipeline.progress import say
 
@@ -31,6 +33,10 @@ _LABELS = {  # the first one hides no less where a detector finds nothing
     "blur": "Blur people and faces that a detector finds",
     "blacken": "Blacken people and faces that a detector finds",
 }
+_SMALL_LABEL = (
+    f"The tiny trained anonymizer that comes with the package ({SMALL}). To try, not for use: it "
+    f"learned from drawn figures, at {SMALL_RESOLUTION} rows, and nothing was measured on people"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,17 +116,36 @@ def _limits(arguments: argparse.Namespace) -> Limits:
 
 
 def _methods(checkpoints: Sequence[str]) -> tuple[dict[str, methods.Method], dict[str, str]]:
-    """(name -> method, name -> what the page calls it), the checkpoints first."""
+    """(name -> method, name -> what the page calls it).
+
+    The user's checkpoints come first. The package's own, which is no tool, comes last, and only
+    where there are no others.
+    """
     chosen: dict[str, methods.Method] = {}
     labels: dict[str, str] = {}
     for folder in checkpoints:
         name = f"checkpoint {folder}"
         chosen[name] = methods.learned(folder, "auto", resolution=None, smoothing=0.0)
-        labels[name] = f"Trained anonymizer {folder}"
+        labels[name] = _SMALL_LABEL if folder == SMALL else f"Trained anonymizer {folder}"
     for name, label in _LABELS.items():
         chosen[name] = methods.obfuscation(name, "opencv")
         labels[name] = label
+    if not checkpoints:
+        name = f"checkpoint {SMALL}"
+        chosen[name], labels[name] = _small(), _SMALL_LABEL
     return chosen, labels
+
+
+def _small() -> methods.Method:
+    """The package's own anonymizer, read when it is first used: the page opens at once."""
+
+    @functools.cache
+    def loaded() -> methods.Method:
+        return methods.learned(SMALL, "auto", resolution=None, smoothing=0.0)
+
+    return methods.Method(
+        "learned", {"checkpoint": SMALL}, lambda height, width: loaded().start(height, width)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--port", type=int, default=7860, help="where the page is served (7860)")
     add("--checkpoint", action="append", default=[], metavar="DIR",
-        help="a trained anonymizer to offer; may be given several times")  # fmt: skip
+        help="a trained anonymizer to offer, several times if wanted (small)")  # fmt: skip
     add("--max_mb", type=float, default=200.0, help="largest file in megabytes (200)")
     add("--max_seconds", type=float, default=120.0, help="longest video in seconds (120)")
     return parser

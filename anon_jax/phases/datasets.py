@@ -45,9 +45,14 @@ def ensure_datasets(config: ConfigDict) -> Datasets:
     """The datasets of `config.data` and `config.attack`; those that are generated are made.
 
     Raises:
+      ConfigError: no dataset of clips is named.
       DataError: a dataset is not there; the message names the command that builds it.
     """
     data, attack = config.data, config.attack
+    if not data.videos:
+        raise ConfigError(
+            "config.data.videos is empty; name the dataset of clips, e.g. moving_figures/videos"
+        )
     attack_videos = attack.videos or data.videos
     names = {
         "videos": data.videos,
