@@ -228,7 +228,12 @@ def _parse(argv: list[str]) -> list[str]:
 
 def main() -> None:
     """The console script."""
-    app.run(_main, flags_parser=_parse)
+    try:
+        app.run(_main, flags_parser=_parse)
+    except SystemExit as ended:
+        if ended.code == interruption.EXIT_CODE:
+            interruption.leave()
+        raise
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from input_pipeline.index import write_index
 from input_pipeline.processes import run_jobs
 from input_pipeline.progress import Progress, say
 from input_pipeline.shards import Entry, Recipe, Shard, ShardResult, plan_shards, write_shard
-from input_pipeline.specs import spec_metadata
+from input_pipeline.specs import only_local, spec_metadata
 
 # Where shards are collected until all are there, below the builder's data folder.
 SHARDS_FOLDER = "shards"
@@ -116,11 +116,12 @@ class MediaBuilder(FileReaderBuilder):
         )
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
+        info = self.dataset_info_from_configs(
             features=self.recipe.features,
             supervised_keys=None,
             metadata=spec_metadata(self.attributes),
         )
+        return only_local(info)
 
     def _download_and_prepare(
         self,

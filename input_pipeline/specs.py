@@ -96,6 +96,15 @@ def spec_metadata(
     return tfds.core.MetadataDict({"attributes": list(attributes), "shortest_video": shortest})
 
 
+def only_local(info: tfds.core.DatasetInfo) -> tfds.core.DatasetInfo:
+    """The same for a dataset that is on this machine alone.
+
+    TFDS would look into its bucket for what is not built yet, and leave an empty temporary folder.
+    """
+    info.initialize_from_bucket = lambda: None
+    return info
+
+
 def load_spec(name: str, data_dir: str | Path) -> DatasetSpec:
     """Reads the spec of the dataset `name` ("builder/config[:version]") below `data_dir`.
 

@@ -111,6 +111,16 @@ def test_a_signal_does_not_come_in_the_midst_of_reading_a_checkpoint(tmp_path, m
     assert int(read[0]["state"].step) == 5
 
 
+def test_what_python_does_at_its_end_is_left_out():
+    """XLA may still compile in a thread, and crashes where Python closes its client."""
+    program = "import atexit; from anon_jax import interruption; atexit.register(print, 'at exit')"
+    said = "print('said'); interruption.leave()"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{program}; {said}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (EXIT_CODE, "said\n", "")
+
+
 class Killed(BaseException):
     """Nothing may clean up after it, as after SIGKILL."""
 

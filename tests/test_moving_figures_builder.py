@@ -1,6 +1,7 @@
 """The embedded dataset on disk: records, people, shares, colours, and the builder's configs."""
 
 import sys
+import tempfile
 
 import cv2
 import numpy as np
@@ -100,6 +101,14 @@ def test_tfds_reads_what_it_wrote(data_dir):
     assert example["image"].shape == (32, 32, 3)
     assert example["image"].dtype == np.uint8
     assert example["attributes"].shape == (8,)
+
+
+def test_a_builder_leaves_no_temporary_folder(tmp_path, monkeypatch):
+    """TFDS makes one where it looks for metadata of datasets that are not built yet."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    assert MovingFigures(config=config(), data_dir=tmp_path).info.splits == {}
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_default_configs():

@@ -110,7 +110,7 @@ def summary(found: dict[str, Any], output: Path) -> str:
         )
         lines.append(
             "To anonymize with it as it is: "
-            f"python -m anon_jax.anonymize INPUT --checkpoint={output}"
+            f"python -m anon_jax.anonymize INPUT --output=PATH --checkpoint={output}"
         )
     return "\n".join(lines)
 

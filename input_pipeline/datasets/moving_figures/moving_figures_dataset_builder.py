@@ -15,7 +15,7 @@ from input_pipeline.datasets.moving_figures.examples import (
     make_examples,
 )
 from input_pipeline.shards import with_sorted_maps
-from input_pipeline.specs import SPLITS, image_features, spec_metadata, video_features
+from input_pipeline.specs import SPLITS, image_features, only_local, spec_metadata, video_features
 
 
 def _config(name: str, domain: str, description: str) -> MovingFiguresConfig:
@@ -54,10 +54,11 @@ class MovingFigures(tfds.core.GeneratorBasedBuilder):
             if config.still
             else video_features(config.actions, config.attributes)
         )
-        return self.dataset_info_from_configs(
+        info = self.dataset_info_from_configs(
             features=features,
             metadata=spec_metadata(config.attributes, self._shortest()),
         )
+        return only_local(info)
 
     def _shortest(self) -> dict[str, int]:
         config = self.builder_config
