@@ -118,7 +118,10 @@ def test_ctrl_c_ends_a_stream_that_is_silent(tmp_path, monkeypatch, capsys):
     import _thread
 
     with RtspServer(camera(), send=0.5, then="stall") as server:
-        threading.Timer(1.0, _thread.interrupt_main).start()
+        # In the silence, and well before its end, on a busy machine too.
+        monkeypatch.setattr(urls, "OPEN_SECONDS", 30.0)
+        monkeypatch.setattr(urls, "SILENT_SECONDS", 30.0)
+        threading.Timer(4.0, _thread.interrupt_main).start()
         assert run(server.url, f"--output={tmp_path / 'out.mp4'}") == 130
     assert files_in(tmp_path) == []
 

@@ -314,7 +314,9 @@ def test_a_killed_build_begins_anew(tmp_path):
         codes.append(process.returncode)
         after.append({path.name for path in folder.iterdir()})
     assert codes == [EXIT_CODE, -signal.SIGKILL, 0]
-    assert after == [{".lock"}, {".lock", "incomplete.build"}, {".lock", "1.0.0"}]
+    # A signal that comes within a callback of the collector leaves at once, as SIGKILL does.
+    assert after[0] in ({".lock"}, {".lock", "incomplete.build"})
+    assert after[1:] == [{".lock", "incomplete.build"}, {".lock", "1.0.0"}]
     config = small_run_config("small_videos")
     builder = MovingFigures(config=config, data_dir=tmp_path, file_format="array_record")
     builder.download_and_prepare()
