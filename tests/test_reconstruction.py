@@ -304,7 +304,7 @@ def test_a_folder_that_does_not_fit_is_refused_before_anything_is_trained(
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("network", "resnet18", "evaluate_reconstruction.network has 'resnet18'; known: '', unetpp"),
+        ("network", "resnet18", "reconstruction.network has 'resnet18'; known: '', unetpp"),
         ("networks", ("unetpp",), "evaluate_reconstruction.networks has 'unetpp'"),
         ("inversion_rate", 0.0, "has to be > 0"),
     ],
