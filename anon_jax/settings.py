@@ -28,7 +28,7 @@ from input_pipeline.detection import DETECTORS
 # number may roll back at the next start; what stopped for want of memory may keep less in it.)
 _DATA_PER_START = ("data.data_dir", "data.num_threads", "data.prefetch")
 _HOW_TO_COMPUTE = ("devices", "fsdp", "remat", "compilation_cache")
-_PER_START = ("phases", "on_nonfinite", *_HOW_TO_COMPUTE, *_DATA_PER_START)
+PER_START = ("phases", "on_nonfinite", *_HOW_TO_COMPUTE, *_DATA_PER_START)
 # What a start may have left that was killed before it had written its config.
 _BEGUN = {LOCK_FILE, f"config{PARTIAL}"}
 _CHOICES: dict[str, Iterable[Any]] = {
@@ -122,12 +122,10 @@ def claim_workdir(workdir: Path, config: ConfigDict) -> None:
 def _claim(workdir: Path, config: ConfigDict) -> None:
     path = workdir / "config.json"
     if path.exists():
-        # A field that is younger than the workdir had its default, which changes nothing.
-        defaults = flatten(_jsonable(base.get_config()))
-        earlier, now = defaults | flatten(_stored(path)), flatten(_jsonable(config))
+        earlier, now = defaults() | flatten(_stored(path)), flatten(_jsonable(config))
         differing = [
             f"config.{field}: {earlier.get(field)!r} there, {now.get(field)!r} now"
-            for field in sorted({*earlier, *now} - set(_PER_START))
+            for field in sorted({*earlier, *now} - set(PER_START))
             if earlier.get(field) != now.get(field)
         ]
         if differing:
@@ -152,10 +150,11 @@ def check_pretrained(config: ConfigDict) -> None:
         return
     path = Path(config.pretrained).expanduser() / "config.json"
     if not path.is_file():
-        raise ConfigError(f"config.pretrained is {config.pretrained}, which is no workdir of a run")
-    # A field that is younger than their run had its default.
-    theirs = flatten(_jsonable(base.get_config())) | flatten(_stored(path))
-    ours = flatten(_jsonable(config))
+        raise ConfigError(
+            f"config.pretrained is {config.pretrained}, which is no workdir of a run; name one "
+            "that has run 'reconstruct' and 'pretrain_privacy', or leave it empty"
+        )
+    theirs, ours = defaults() | flatten(_stored(path)), flatten(_jsonable(config))
     names = ("anonymizer", "output_activation", "privacy", "game_privacy")
     fields = [f"networks.{name}" for name in names]
     differing = [
@@ -167,7 +166,16 @@ def check_pretrained(config: ConfigDict) -> None:
         raise ConfigError(
             f"The networks of config.pretrained, {config.pretrained}, are others:\n  "
             + "\n  ".join(differing)
+            + "\nSet these fields as they are there, or name another run."
         )
+
+
+def defaults() -> dict[str, Any]:
+    """{field: default}, flat, as JSON has them.
+
+    What a stored config counts as that is older than a field: the default changes nothing.
+    """
+    return flatten(_jsonable(base.get_config()))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -140,6 +140,21 @@ def test_rows_are_named_by_what_differs_inside_the_method(tmp_path):
     }
 
 
+def test_how_a_run_computes_makes_no_row_of_its_own(tmp_path):
+    """Seeds of two sweeps, on other machines, by a config that is younger than a field."""
+    here = [("compilation_cache", "a/compiled"), ("devices", 2)]
+    there = [("compilation_cache", "b/compiled"), ("remat", "blocks"), ("fsdp", 2)]
+    there += [("on_nonfinite", "roll_back"), ("data.prefetch", 9), ("networks.game_privacy", "")]
+    folders = [
+        make_run(tmp_path / "0", "penalty", 0, scores(0.7, 0.6), changes=here),
+        make_run(tmp_path / "1", "penalty", 1, scores(0.8, 0.6), changes=there),
+    ]
+    report = compare(folders, tmp_path / "out")[2]
+    assert {name: row["seeds"] for name, row in rows_of(report).items()} == {
+        "penalty, B = 0.3": [0, 1]
+    }
+
+
 def test_a_missing_raw_run_is_named_with_what_to_run(tmp_path):
     folders = [f for f in make_sweep(tmp_path / "cells") if f.name != "raw-seed1"]
     html, markdown, report = compare(folders, tmp_path / "out")

@@ -13,18 +13,18 @@ from typing import Any
 from anon_jax.methods import METHODS
 from anon_jax.report.runs import Run
 from anon_jax.report.tree import at
-from anon_jax.settings import flatten
+from anon_jax.settings import PER_START, defaults, flatten
 
 Fields = dict[str, Any]
 
 BUDGET = "minimax.penalty.budget"
-ABSENT = "not set"  # of a field that the config of an older version lacks
+ABSENT = "not set"  # of a field that the config of another version lacks
 # Change what a run prints, where it reads, how fast it is, or name the run; no figure depends on
 # them. The pre-training that `pretrained` names is described by the fields of its phases.
 _NEUTRAL = (
-    *("seed", "method", "phases", "evaluate_raw", "pretrained", "devices"),
+    *("seed", "method", "evaluate_raw", "pretrained", "data.num_workers"),
     *("log_every", "sample_every", "checkpoint_every"),
-    *("data.data_dir", "data.num_workers", "data.num_threads", "data.prefetch"),
+    *PER_START,
 )
 # Read from results.json, where no role is left open.
 _DATASETS = {
@@ -48,15 +48,6 @@ _FURTHER = {
     "frames": ("evaluate_frames.", ("split", "videos")),
 }
 _FURTHER_PHASES = tuple(phase for phase, _ in _FURTHER.values())
-# What a run did whose config is older than the field.
-_BEFORE = {
-    "evaluate_privacy.networks": [],
-    "evaluate_privacy.seeds": 1,
-    "evaluate_privacy.init_from": "",
-    **{f"init_from.{network}": "" for network in ("anonymizer", "action", "privacy")},
-    "compat.scrambled_frames": False,
-    "compat.constant_penalty": False,
-}
 _INIT_FROM = "evaluate_privacy.init_from"
 # Of the test records: they tell two versions of a dataset of one name apart.
 _RECORDS = {
@@ -83,7 +74,7 @@ def protocol_of(run: Run) -> Fields:
 
 def further_of(run: Run) -> dict[str, Fields]:
     """{measurement: what its figures depend on}, of those that the run has made."""
-    config = _config(run)
+    config = flatten(run.config)  # a measurement's fields are as old as the measurement
     found = {}
     for measurement, (phase, names) in _FURTHER.items():
         if any(at(method, measurement) for method in run.measured.values()):
@@ -174,7 +165,8 @@ def differing(variants: Sequence[Fields]) -> list[str]:
 
 
 def _config(run: Run) -> Fields:
-    return {**_BEFORE, **flatten(run.config)}
+    """Its fields, with the defaults of those that are younger than it."""
+    return {**defaults(), **flatten(run.config)}
 
 
 def _facts(run: Run, records: Mapping[str, Sequence[str]]) -> Fields:
