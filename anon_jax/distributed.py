@@ -9,6 +9,7 @@ JAX is imported only where there are several processes: an exported anonymizer r
 
 import contextlib
 import dataclasses
+import importlib
 import itertools
 import json
 import os
@@ -108,7 +109,11 @@ def barrier() -> None:
 
 
 def enter() -> None:
-    """Takes part in the run that JAX has joined; see `joining.join`."""
+    """Takes part in the run that JAX has joined; see `joining.join`.
+
+    Raises:
+      RunError: this version of JAX does not give its coordination service.
+    """
     global _group
     state = _jax_state()
     _group = _Group(state.num_processes, state.process_id)
@@ -166,10 +171,21 @@ def _client() -> Any:
 
 
 def _jax_state() -> Any:
-    # There is no public way to it; what the public functions offer goes through the devices.
-    from jax._src import distributed
+    """JAX's part in the coordination service, with `client`, `num_processes` and `process_id`."""
+    # There is no public way to the service's keys and barriers: jax.distributed starts and ends it,
+    # and jax.experimental.multihost_utils goes through the devices. Orbax takes this way as well.
+    import jax
 
-    return distributed.global_state
+    try:
+        state = importlib.import_module("jax._src.distributed").global_state
+        if all(hasattr(state, name) for name in ("client", "num_processes", "process_id")):
+            return state
+    except (ImportError, AttributeError):
+        pass
+    raise RunError(
+        f"jax {jax.__version__} keeps its coordination service where anon_jax does not look, so "
+        "several processes cannot make a run together; install jax 0.10, or start one process"
+    )
 
 
 def _wait(key: str) -> str:

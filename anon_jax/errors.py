@@ -23,3 +23,8 @@ class NonFiniteLossError(RunError):
     def __init__(self, message: str, batch: int):
         super().__init__(message)
         self.batch = batch
+
+
+def first_line(error: BaseException) -> str:
+    """Of a library's error, at most 300 letters; its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

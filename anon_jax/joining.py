@@ -10,7 +10,7 @@ import jax
 from absl import flags
 
 from anon_jax import distributed
-from anon_jax.errors import ConfigError, RunError
+from anon_jax.errors import ConfigError, RunError, first_line
 
 AUTO = "auto"  # the cluster's environment says who there is
 
@@ -162,10 +162,9 @@ def _give_up(member: Membership) -> None:
 
 
 def _not_joined(member: Membership, error: Exception) -> str:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     if member.mode == AUTO:
         return (
-            f"--distributed={AUTO} found no cluster that JAX knows ({reason}); give "
+            f"--distributed={AUTO} found no cluster that JAX knows ({first_line(error)}); give "
             "--coordinator, --processes and --process"
         )
-    return f"The processes could not be joined: {reason:.300}"
+    return f"The processes could not be joined: {first_line(error)}"

@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 def write_manifest(folder: Path) -> None:
     """Writes MANIFEST: the SHA-256 of each file below `folder`. To be written last."""
     files = {
-        path.relative_to(folder).as_posix(): _digest(path)
+        path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
@@ -73,11 +73,12 @@ def find_damage(folder: Path) -> str | None:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if _digest(path) != digest:
+        if sha256(path) != digest:
             return f"{name} is not what was written ({path.stat().st_size} bytes are there)"
     return None
 
 
-def _digest(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """A file's hash, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

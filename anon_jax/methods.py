@@ -15,8 +15,9 @@ class Method:
       learned: whether f_A is trained; else the phases before the evaluations have nothing to do.
       penalty: whether L_A has the penalty term (arXiv 2504.14301).
       supervised: whether f_B classifies labelled attributes; else it contrasts views of images.
-      privacy_term: config.minimax -> a `privacy_terms.PrivacyTerm` that takes NT-Xent's place;
-        f_B is then pre-trained, and has its projection head, as with NT-Xent.
+      privacy_term: config.minimax -> a `privacy_terms.PrivacyTerm` in place of NT-Xent or, with
+        `supervised`, of the classifiers' loss. f_B itself stays as it is: pre-trained with a
+        projection head or, with `supervised`, a new ensemble of classifiers.
       obfuscation: a row of input_pipeline.obfuscation.OBFUSCATIONS, applied to what the attackers
         learn from and are tested on; "" = none.
     """

@@ -109,7 +109,10 @@ def load_anonymizer(folder: str | Path) -> Anonymizer:
         net = _trained_net(folder, config)
     digest = _digest(folder, net)
     if folder_format and stored.get("sha256") != digest:
-        raise WorkdirError(f"{folder}: the weights are not those that config.json was written for")
+        raise WorkdirError(
+            f"{folder}: the weights are not those that config.json was written for; put a copy of "
+            "the whole folder back, or export it anew"
+        )
     return Anonymizer(config, net, folder_format=folder_format, sha256=digest)
 
 
@@ -157,9 +160,9 @@ def _read_json(folder: Path) -> dict[str, Any]:
     try:
         stored = read_json(path)
     except ValueError as error:
-        raise WorkdirError(f"{path} is damaged: {error}") from error
+        raise WorkdirError(f"{path} is damaged: {error}. Put a copy back") from error
     if not isinstance(stored, dict):
-        raise WorkdirError(f"{path} is no config of anon_jax")
+        raise WorkdirError(f"{path} is no config of anon_jax. Put a copy back")
     return stored
 
 
@@ -207,7 +210,10 @@ def _exported_net(folder: Path, config: dict[str, Any]) -> NetState:
     """f_A of an exported folder."""
     like = _as_tree(_abstract(folder, config))
     if not (folder / _WEIGHTS).is_dir():
-        raise WorkdirError(f"There is no checkpoint in {folder}: {_WEIGHTS}/ is missing")
+        raise WorkdirError(
+            f"There is no checkpoint in {folder}: {_WEIGHTS}/ is missing; put a copy back, or "
+            "export it anew"
+        )
     return _restore(folder, folder / _WEIGHTS, like, inside=())
 
 
@@ -218,7 +224,8 @@ def _abstract(folder: Path, config: dict[str, Any]) -> NetState:
         return network.abstract((1, side, side, 3))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WorkdirError(
-            f"{folder}/config.json describes no known anonymizer: {error}"
+            f"{folder}/config.json describes no known anonymizer: {error}. Where a newer version "
+            "of anon_jax wrote it, update anon_jax"
         ) from error
 
 
@@ -239,7 +246,10 @@ def _restore(folder: Path, path: Path, like: Any, *, inside: tuple[str, ...]) ->
         # Before anything is read, for Orbax says less about a part that does not fit.
         stored = reduce(getitem, inside, handler.metadata(epath.Path(path)).tree)
         if _shapes({name: stored[name] for name in like}) != _shapes(like):
-            raise WorkdirError(f"{folder}: its checkpoint is not of the f_A in config.json")
+            raise WorkdirError(
+                f"{folder}: its checkpoint is not of the f_A in config.json; put copies of both "
+                "back"
+            )
         with ocp.Checkpointer(handler) as checkpointer:
             net = reduce(getitem, inside, checkpointer.restore(path, args=arguments))
     except _DAMAGED as error:

@@ -37,7 +37,9 @@ def make_mesh(devices: int = 0, fsdp: int = 1) -> Mesh:
     devices = devices or len(available)
     if devices > len(available):
         seen = "these processes see" if distributed.count() > 1 else "this process sees"
-        raise ConfigError(f"config.devices is {devices}; {seen} {len(available)}")
+        raise ConfigError(
+            f"config.devices is {devices}; {seen} {len(available)}. Lower it, or take 0 for all"
+        )
     if devices % fsdp:
         raise ConfigError(
             f"config.fsdp is {fsdp}; it has to divide the number of devices, which is {devices}"

@@ -129,7 +129,8 @@ def _check_number(flag: str, text: str, kind: type) -> None:
     try:
         number = kind(text)
     except ValueError:
-        raise ConfigError(f"--{flag}: '{text}' is no {kind.__name__}") from None
+        word = "whole number" if kind is int else "number"
+        raise ConfigError(f"--{flag}: '{text}' is no {word}") from None
     if number < 0:
         raise ConfigError(f"--{flag}: {text} is below 0")
 

@@ -68,7 +68,8 @@ def encode_image(path: Path, *, short_side: int | None, quality: int) -> Encoded
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise DataError(
-                    f"{path}: {width}x{height} pixels are more than the limit of {MAX_PIXELS}"
+                    f"{path}: {width}x{height} pixels are more than the limit of {MAX_PIXELS}; "
+                    "reduce the image first"
                 )
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # by a quarter of a circle
             stored = scaled_size(height, width, short_side)[::-1]

@@ -141,7 +141,10 @@ def decode_jpeg(data: bytes, record: Record) -> np.ndarray:
     """Decodes to RGB, uint8 [H, W, 3]; DataError names the record where the bytes are damaged."""
     frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if frame is None:
-        raise DataError(f"A stored JPEG of '{record.id}' (record {record.index}) cannot be decoded")
+        raise DataError(
+            f"A stored JPEG of '{record.id}' (record {record.index}) cannot be decoded: the "
+            "dataset is damaged; put a copy back, or build it anew with --overwrite"
+        )
     return frame
 
 

@@ -247,6 +247,19 @@ def test_a_process_that_does_not_come_is_a_sentence(port):
     assert done.stderr.startswith("error: not 2 processes of the run were there within 1 s")
 
 
+def test_a_jax_that_keeps_its_coordination_service_elsewhere_is_a_sentence(monkeypatch):
+    class State:
+        num_processes, process_id = 2, 0  # and no client
+
+    monkeypatch.setattr("jax._src.distributed.global_state", State())
+    with pytest.raises(RunError, match=rf"jax {jax.__version__} keeps .* or start one process"):
+        distributed.enter()
+    monkeypatch.delattr("jax._src.distributed.global_state")
+    with pytest.raises(RunError, match="several processes cannot make a run together"):
+        distributed.enter()
+    assert distributed.count() == 1
+
+
 def test_what_the_processes_cannot_share_is_a_sentence(monkeypatch):
     mesh = make_mesh(6)
     with pytest.raises(ConfigError, match=r"config\.fsdp is 4; it has to divide .* which is 6"):

@@ -15,8 +15,9 @@ import pytest
 from test_loop import leaves, train
 from video_samples import ROOT
 
-from anon_jax import checkpoint, interruption
+from anon_jax import checkpoint_folders, interruption
 from anon_jax.checkpoint import Checkpointer
+from anon_jax.checkpoint_folders import CheckpointFolders
 from anon_jax.interruption import EXIT_CODE, Interrupted
 from input_pipeline import loader
 from input_pipeline.datasets.moving_figures.config import MovingFiguresConfig
@@ -143,11 +144,11 @@ def killed(*_, **__):
 
 MOMENTS = {
     "while Orbax writes": (ocp.Checkpointer, "save", half_a_save),
-    "before the manifest": (checkpoint, "write_manifest", killed),
+    "before the manifest": (checkpoint_folders, "write_manifest", killed),
     "before the name": (Path, "rename", killed),
     "before the score": (Checkpointer, "record_score", killed),
-    "while the score is recorded": (Checkpointer, "_prune", killed),
-    "while an old one is removed": (checkpoint.shutil, "rmtree", half_a_removal),
+    "while the score is recorded": (CheckpointFolders, "prune", killed),
+    "while an old one is removed": (checkpoint_folders.shutil, "rmtree", half_a_removal),
 }
 
 

@@ -43,9 +43,9 @@ def test_a_grid_without_learned_methods_or_budgets(tmp_path):
     ("methods", "budgets", "seeds", "message"),
     [
         (["rwa"], [], ["0"], "'rwa'; known methods: raw"),
-        (["raw"], ["x"], ["0"], "--budgets: 'x' is no float"),
+        (["raw"], ["x"], ["0"], "--budgets: 'x' is no number"),
         (["raw"], ["-1"], ["0"], "--budgets: -1 is below 0"),
-        (["raw"], [], ["0.5"], "--seeds: '0.5' is no int"),
+        (["raw"], [], ["0.5"], "--seeds: '0.5' is no whole number"),
         ([], [], ["0"], "need at least one entry"),
     ],
 )

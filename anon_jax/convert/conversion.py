@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from anon_jax.convert.errors import ConvertError
-from anon_jax.convert.files import PUBLISHED, Source, read_source, sha256
+from anon_jax.convert.files import PUBLISHED, Source, read_source
 from anon_jax.convert.folder import check_output, write_folder
 from anon_jax.convert.layouts import Layout
 from anon_jax.convert.matching import fill, recognise
+from anon_jax.manifest import sha256
 
 NETWORKS = tuple(PUBLISHED)  # "anonymizer" (f_A), "action" (f_T), "privacy" (f_B)
 

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import hashlib
 import pickle
 import re
 from collections.abc import Callable, Mapping
@@ -80,12 +79,6 @@ def read_source(path: Path, network: str, prefix: str = "") -> Source:
             f"under one of {', '.join((*PUBLISHED.values(), *_CONTAINERS))}"
         )
     return Source(tensors, part, ignored)
-
-
-def sha256(path: Path) -> str:
-    """The file's hash, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:

@@ -1,13 +1,13 @@
 """The folder of an exported model: what may be in it, how it is written, and read without JAX."""
 
 import dataclasses
-import hashlib
 import json
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from anon_jax.export.errors import ExportError
+from anon_jax.manifest import sha256
 from anon_jax.results import write_json
 
 VERSION = 1  # of the folder; a change that this code could not read raises it
@@ -100,7 +100,7 @@ def read_export(folder: Path) -> Exported | None:
             stored["config"]["data"]["resolution"],
         )
         for file in (*FORMATS[name].files, PROBE):
-            if _sha256(folder / file) != hashes[file]:
+            if sha256(folder / file) != hashes[file]:
                 raise ExportError(
                     f"{folder}: {file} is not the file that config.json was written for{again}"
                 )
@@ -129,7 +129,7 @@ def write_config(
         "multiple": exported.multiple,
         "checkpoint": exported.sha256,
         "psnr": psnr,
-        "files": {file: _sha256(folder / file) for file in files},
+        "files": {file: sha256(folder / file) for file in files},
         "config": config,
     }
     write_json(folder / _CONFIG, {"export": facts})
@@ -143,8 +143,3 @@ def _stored(folder: Path) -> dict[str, Any] | None:
         return None
     found = stored.get("export") if isinstance(stored, dict) else None
     return found if isinstance(found, dict) else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -85,7 +85,9 @@ def check_datasets(config: ConfigDict, datasets: Datasets) -> None:
         ("attack.videos", datasets.attack_videos),
     ):
         if spec.kind != "video":
-            raise ConfigError(f"config.{field} is '{spec.name}', a dataset of still images")
+            raise ConfigError(
+                f"config.{field} is '{spec.name}', a dataset of still images; name one of videos"
+            )
     if "minimax" in config.phases and get_method(config.method).learned:
         _check_lengths(config, datasets.videos, "train")
         _check_supervision(config, datasets.images)

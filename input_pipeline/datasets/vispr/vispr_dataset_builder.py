@@ -95,7 +95,8 @@ def _json_folder(folder: Path, split: str) -> Path | None:
     found = [path for path in sorted(folder.rglob(f"{split}2017")) if any(path.glob("*.json"))]
     if len(found) > 1:
         raise DataError(
-            f"{folder}: two folders hold the labels of '{split}': {found[0]}, {found[1]}"
+            f"{folder}: two folders hold the labels of '{split}': {found[0]}, {found[1]}; leave "
+            "only one below this folder"
         )
     return found[0] if found else None
 
@@ -130,7 +131,8 @@ def _image_index(source: Path) -> dict[str, Path]:
         if path.suffix.lower() in IMAGE_SUFFIXES:
             if path.stem in index:
                 raise DataError(
-                    f"{source}: two images are called {path.stem}: {index[path.stem]}, {path}"
+                    f"{source}: two images are called {path.stem}: {index[path.stem]}, {path}; "
+                    "leave only one below this folder"
                 )
             index[path.stem] = path
     return index
