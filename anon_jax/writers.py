@@ -6,19 +6,18 @@ Of several processes, which all have the same to say, the first one writes.
 import itertools
 import json
 import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
-from tensorboardX.summary import scalar
 
 from anon_jax import distributed
 from anon_jax.results import write_whole
+
+if TYPE_CHECKING:
+    from anon_jax.event_file import EventFile
 
 
 class MetricWriter:
@@ -27,7 +26,7 @@ class MetricWriter:
     def __init__(self, directory: Path, name: str):
         self._path = directory / f"{name}.jsonl"
         self._tensorboard_prefix = directory / "tensorboard" / name / "events"
-        self._tensorboard: EventsWriter | None = None
+        self._tensorboard: EventFile | None = None
         self._last = ""
 
     def start(self, step: int) -> None:
@@ -42,12 +41,9 @@ class MetricWriter:
         write_whole(self._path, "".join(f"{line}\n" for line in kept).encode())
         self._last = kept[-1] if kept else ""
         self.close()
-        self._tensorboard_prefix.parent.mkdir(parents=True, exist_ok=True)
-        # Not a SummaryWriter: the thread that it writes in dies of a full disk without a word, and
-        # the training then waits for it for ever.
-        self._tensorboard = EventsWriter(str(self._tensorboard_prefix))
-        started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._add_event(step=step + 1, session_log=started)  # what lies beyond is not shown
+        from anon_jax.event_file import EventFile  # see there
+
+        self._tensorboard = EventFile(self._tensorboard_prefix, step + 1)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes the metrics of a step; not again where a stopped run has just done so.
@@ -64,19 +60,14 @@ class MetricWriter:
         self._last = line
         with self._path.open("a") as file:
             file.write(f"{line}\n")
-        for name, value in values.items():
-            self._add_event(step=step, summary=scalar(name, value))
+        assert self._tensorboard is not None, "start() comes first"
+        self._tensorboard.add(step, values)
 
     def close(self) -> None:
         """Closes TensorBoard's file."""
         if self._tensorboard is not None:
             self._tensorboard.close()
             self._tensorboard = None
-
-    def _add_event(self, **content: Any) -> None:
-        assert self._tensorboard is not None, "start() comes first"
-        self._tensorboard.write_event(event_pb2.Event(wall_time=time.time(), **content))
-        self._tensorboard.flush()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -1,5 +1,6 @@
 """Streams of the network through the command: lengths, ends of all kinds, and no password said."""
 
+import _thread
 import functools
 import json
 import socket
@@ -115,13 +116,17 @@ def test_nobody_listens(tmp_path, capsys):
 
 
 def test_ctrl_c_ends_a_stream_that_is_silent(tmp_path, monkeypatch, capsys):
-    import _thread
-
     with RtspServer(camera(), send=0.5, then="stall") as server:
-        # In the silence, and well before its end, on a busy machine too.
-        monkeypatch.setattr(urls, "OPEN_SECONDS", 30.0)
-        monkeypatch.setattr(urls, "SILENT_SECONDS", 30.0)
-        threading.Timer(4.0, _thread.interrupt_main).start()
+        # The silence ends the reading thread, and Ctrl-C comes well before that.
+        monkeypatch.setattr(urls, "SILENT_SECONDS", 6.0)
+
+        def press():
+            while not server.transports:  # not connected yet
+                time.sleep(0.1)
+            time.sleep(1.0)
+            _thread.interrupt_main()
+
+        threading.Thread(target=press, daemon=True).start()
         assert run(server.url, f"--output={tmp_path / 'out.mp4'}") == 130
     assert files_in(tmp_path) == []
 

@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from small_networks import SMALL, SMALL_3D
+from video_samples import ROOT
 
 from anon_jax import loop, main, settings
 from anon_jax.errors import ConfigError, WorkdirError
@@ -268,6 +269,13 @@ def test_another_config_is_refused(finished, tiny_data_dir):
     with pytest.raises(WorkdirError, match=r"config\.seed: 0 there, 1 now"):
         main.execute(tiny_config(tiny_data_dir, seed=1), finished)
     assert (finished / "results.json").read_text() == before
+
+
+def test_a_start_loads_nothing_that_takes_seconds_and_a_mistake_does_not_need():
+    heavy = "{'matplotlib', 'scipy.stats', 'tensorboardX', 'tensorflow', 'torch'}"
+    program = f"import sys, anon_jax.main; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("set()\n", 0), done.stderr
 
 
 @pytest.mark.parametrize(

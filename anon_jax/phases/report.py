@@ -7,7 +7,6 @@ from typing import Any
 from anon_jax import distributed, provenance
 from anon_jax.metrics import normalised_leakage
 from anon_jax.phases import minimax, setup
-from anon_jax.report import write_report
 from anon_jax.results import read_results, read_seconds, write_json
 from anon_jax.writers import read_metrics
 from input_pipeline.fingerprint import fingerprint
@@ -21,6 +20,9 @@ def run(run: setup.Run) -> None:
 
 
 def _write(run: setup.Run) -> None:
+    # Not above: it loads matplotlib, for which a start or a sentence on a mistake need not wait.
+    from anon_jax.report import write_report
+
     methods = read_results(run.workdir)
     add_leakage(methods)
     results = {
