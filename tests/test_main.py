@@ -272,7 +272,7 @@ def test_another_config_is_refused(finished, tiny_data_dir):
 
 
 def test_a_start_loads_nothing_that_takes_seconds_and_a_mistake_does_not_need():
-    heavy = "{'matplotlib', 'scipy.stats', 'tensorboardX', 'tensorflow', 'torch'}"
+    heavy = "{'matplotlib', 'pyarrow', 'scipy.stats', 'tensorboardX', 'tensorflow', 'torch'}"
     program = f"import sys, anon_jax.main; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("set()\n", 0), done.stderr

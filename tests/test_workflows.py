@@ -13,12 +13,13 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 VERSIONS = ["3.11", "3.12", "3.13"]
 FILES = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
 # What a runner has before anything is installed.
-PRESENT = {"pip", "python", "mkdir", "cp", "cd"}
+PRESENT = {"pip", "python", "mkdir", "cp", "cd", "du", "test"}
 # Programs that come with a distribution of another name, or with an extra of this one.
 BRINGS = {
     "ruff": {"ruff"},
     "check-wheel-contents": {"check-wheel-contents"},
     "pip-audit": {"pip-audit"},
+    "uv": {"uv"},
     "[dev]": {"mypy", "ruff", "pytest"},
     "[test]": {"pytest"},
     "[notebooks]": {"pytest"},
