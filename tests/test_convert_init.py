@@ -120,6 +120,12 @@ def test_no_note_where_the_normalisation_is_the_networks(
     fields.networks.privacy_std = (0.229, 0.224, 0.225)
     main.execute(fields, tmp_path / "run")
     assert "normalised" not in capfd.readouterr().err
+    # Older folders have no manifest that would have told.
+    for manifest in (tmp_path / "converted").rglob("manifest.json"):
+        manifest.unlink()
+    (tmp_path / "converted" / "source.json").write_text('{"normalisation": 3}')
+    with pytest.raises(ConfigError, match=r"init_from\.privacy: .*source\.json is damaged"):
+        main.execute(fields, tmp_path / "other")
 
 
 def test_the_head_is_new_where_the_actions_are_others(other_run, new_run, tiny_data_dir, tmp_path):

@@ -54,7 +54,10 @@ class CameraReader:
             now = time.monotonic()
             if not there:
                 if now - latest > _PATIENCE:
-                    raise DataError(f"camera {self._number} gives no more pictures")
+                    raise DataError(
+                        f"camera {self._number} gives no more pictures: "
+                        "is it plugged in, and does no other program use it?"
+                    )
                 continue
             if self.format is None:
                 start = now

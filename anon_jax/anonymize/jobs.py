@@ -110,7 +110,8 @@ def _of_folder(folder: Path, output: Path, ignored: list[Path]) -> list[tuple[st
             else:
                 ignored.append(path)
     if not found:
-        raise DataError(f"{folder}: no videos or images in this folder")
+        known = " ".join(sorted({*VIDEO_SUFFIXES, *FORMATS}))
+        raise DataError(f"{folder}: no videos or images in this folder, which end in {known}")
     return found
 
 

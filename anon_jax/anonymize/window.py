@@ -48,7 +48,9 @@ class Window:
         try:
             self._server = ThreadingHTTPServer((HOST, port), _handler(self))
         except (OSError, OverflowError) as error:
-            raise DataError(f"--port={port} cannot be used: {error}") from error
+            raise DataError(
+                f"--port={port} cannot be used: {error}; take another one, or 0 for any free one"
+            ) from error
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

@@ -1,7 +1,6 @@
 """Networks that start from stored weights: of a converted file, or of a phase of another run."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from anon_jax.convert.folder import SOURCE
-from anon_jax.errors import ConfigError
+from anon_jax.errors import ConfigError, first_line
 from anon_jax.manifest import check_manifest
 from anon_jax.methods import get_method
 from anon_jax.phases import modules
+from anon_jax.read_json import read_json
 from anon_jax.sharding import replicated
 from anon_jax.state import NetState, Network
 from input_pipeline.progress import say
@@ -113,10 +113,17 @@ def _used(config: ConfigDict) -> list[_Origin]:
 
 def _say_normalisation(config: ConfigDict, origin: _Origin) -> None:
     path = Path(origin.folder).expanduser() / SOURCE
-    found = json.loads(path.read_text())["normalisation"] if path.is_file() else None
-    if not found:
+    if not path.is_file():
         return
-    wanted = {f"{origin.network}_{part}": tuple(found[part]) for part in ("mean", "std")}
+    try:
+        found = read_json(path)["normalisation"] or {"trained_on": ""}
+        parts = {part: tuple(found[part]) for part in ("mean", "std") if found["trained_on"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"config.{origin.field}: {path} is damaged ({first_line(error)}); put a copy back, or "
+            "convert the weights anew"
+        ) from error
+    wanted = {f"{origin.network}_{part}": value for part, value in parts.items()}
     differing = {f: value for f, value in wanted.items() if tuple(config.networks[f]) != value}
     if differing:
         fields = " and ".join(f"config.networks.{f}={value}" for f, value in differing.items())

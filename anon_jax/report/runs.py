@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anon_jax.errors import WorkdirError
+from anon_jax.read_json import read_json
 from anon_jax.report.tree import at, number
 
 
@@ -88,13 +89,13 @@ def _has_scores(found: Any) -> bool:
 
 def _read_object(folder: Path, name: str, problem: str) -> dict[str, Any]:
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = read_json(folder / name)
     except FileNotFoundError:
         raise WorkdirError(f"{problem}: there is no {name}.") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise WorkdirError(f"Its {name} is broken: {error.msg} ({place}).") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise WorkdirError(f"Its {name} cannot be read: {error}.") from None
     if not isinstance(content, dict):
         raise WorkdirError(f"Its {name} is broken: it holds no JSON object.")
