@@ -85,7 +85,10 @@ def make_run(folder, method, seed, found, *, budget=0.3, changes=(), datasets=No
 
 
 ATTACKED = (
-    ("evaluate_reconstruction", {"network": "", "networks": [], "epochs": 6.0}),
+    (
+        "evaluate_reconstruction",
+        {"network": "", "networks": [], "epochs": 6.0, "inversion_steps": 0},
+    ),
     ("evaluate_identity", {"epochs": 5.0}),
     ("evaluate_frames", {"videos": 200}),
 )

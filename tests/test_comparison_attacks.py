@@ -116,6 +116,15 @@ def test_other_budgets_of_the_reconstruction_are_another_protocol_beside_the_sam
     assert report["num_runs"] == 9
 
 
+def test_a_default_that_older_configs_lack_is_no_other_protocol(tmp_path):
+    folders = make_attacked_sweep(tmp_path / "cells")
+    younger = with_fields(("evaluate_reconstruction", "accumulate", 1))
+    entry = attacked(scores(0.8, 0.5), 0.6, white_box=0.7)
+    folders.append(make_run(tmp_path / "x", "penalty", 5, entry, changes=younger))
+    _, _, report = compare(folders, tmp_path / "out")
+    assert len(report["protocols"]) == 1
+
+
 @pytest.mark.parametrize(
     ("field", "value", "same"),
     [

@@ -74,7 +74,7 @@ def protocol_of(run: Run) -> Fields:
 
 def further_of(run: Run) -> dict[str, Fields]:
     """{measurement: what its figures depend on}, of those that the run has made."""
-    config = flatten(run.config)  # a measurement's fields are as old as the measurement
+    config = _config(run)
     found = {}
     for measurement, (phase, names) in _FURTHER.items():
         if any(at(method, measurement) for method in run.measured.values()):
