@@ -3,6 +3,7 @@
 import _thread
 import functools
 import json
+import signal
 import socket
 import threading
 import time
@@ -115,6 +116,15 @@ def test_nobody_listens(tmp_path, capsys):
     assert files_in(tmp_path) == []
 
 
+@pytest.fixture
+def ctrl_c_heard():
+    """What a shell starts in the background does not hear it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("ctrl_c_heard")
 def test_ctrl_c_ends_a_stream_that_is_silent(tmp_path, monkeypatch, capsys):
     with RtspServer(camera(), send=0.5, then="stall") as server:
         # The silence ends the reading thread, and Ctrl-C comes well before that.
