@@ -116,20 +116,22 @@ def _say_normalisation(config: ConfigDict, origin: _Origin) -> None:
     if not path.is_file():
         return
     try:
-        found = read_json(path)["normalisation"] or {"trained_on": ""}
-        parts = {part: tuple(found[part]) for part in ("mean", "std") if found["trained_on"]}
+        found = read_json(path)["normalisation"]
+        if found is None:
+            return
+        wanted = {f"{origin.network}_{part}": tuple(found[part]) for part in ("mean", "std")}
+        trained_on = found["trained_on"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"config.{origin.field}: {path} is damaged ({first_line(error)}); put a copy back, or "
             "convert the weights anew"
         ) from error
-    wanted = {f"{origin.network}_{part}": value for part, value in parts.items()}
     differing = {f: value for f, value in wanted.items() if tuple(config.networks[f]) != value}
     if differing:
         fields = " and ".join(f"config.networks.{f}={value}" for f, value in differing.items())
         say(
             f"note: the weights in config.{origin.field} were trained on inputs normalised as "
-            f"usual for {found['trained_on']}; {fields} would do the same here"
+            f"usual for {trained_on}; {fields} would do the same here"
         )
 
 
