@@ -5,7 +5,6 @@ folders (`checkpoint_folders`) and says what it has found; how many processes th
 many devices, may change between a save and a restore.
 """
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +63,7 @@ class Checkpointer:
                 distributed.first(lambda: self._folders.complete(step, position, loop or {}))
             except UNREADABLE as error:
                 if distributed.is_first():
-                    with contextlib.suppress(OSError):
-                        self._folders.remove_leftovers()
+                    self._folders.remove_failed()
                 raise WorkdirError(
                     f"The checkpoint of step {step} could not be written to {self.directory}: "
                     f"{first_line(error)}. Kept is {_named(kept)}; make room or restore the "

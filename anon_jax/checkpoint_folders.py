@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from input_pipeline.progress import say
 # What Orbax, tensorstore and Grain raise for what they cannot read or write.
 UNREADABLE = (ValueError, KeyError, TypeError, OSError)
 
+_REMOVALS, _BETWEEN_REMOVALS = 50, 0.1  # seconds
 _KEPT = 2  # newest ones: where the last is damaged, training goes on from the one before
 _LOOP = "loop.json"
 _POSITION = "data/process_0-of-1.json"  # where Grain's own handler of checkpoints looks for it
@@ -163,6 +165,19 @@ class CheckpointFolders:
         """Half a save or half a removal, of Orbax or of this class."""
         for path in self.directory.glob(f"*{PARTIAL}*"):
             shutil.rmtree(path)
+
+    def remove_failed(self) -> None:
+        """What a save that failed has left behind.
+
+        Orbax raises the first error while other threads are still writing: what they write after
+        the removal is removed as well. What cannot be removed stays for the next save to remove.
+        """
+        for _ in range(_REMOVALS):
+            with contextlib.suppress(OSError):
+                self.remove_leftovers()
+            time.sleep(_BETWEEN_REMOVALS)
+            if not list(self.directory.glob(f"*{PARTIAL}*")):
+                return
 
     def _steps(self) -> list[int]:
         if not self.directory.is_dir():
