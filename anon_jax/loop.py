@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from anon_jax import distributed, interruption
+from anon_jax import allocator, distributed, interruption
 from anon_jax.agreement import LeaveVotes
 from anon_jax.checkpoint import Checkpointer
 from anon_jax.errors import NonFiniteLossError
@@ -173,6 +173,7 @@ class _Training:
         means: dict[str, float] = {}
         if saves or _due(step, loop.log_every):
             self._check()
+            allocator.give_back()  # the host waits here anyway
             means = self._means()
             self._writer.write(step, means)
             self._checked = []

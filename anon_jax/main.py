@@ -21,7 +21,7 @@ from absl import app, flags, logging
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
-from anon_jax import distributed, interruption, joining, settings, verify
+from anon_jax import allocator, distributed, interruption, joining, settings, verify
 from anon_jax.config_files import define_config
 from anon_jax.errors import RunError
 from anon_jax.phases import (
@@ -175,7 +175,8 @@ def _main(argv: list[str]) -> None:
 
 
 def _begin(config: ConfigDict) -> None:
-    # Before JAX starts its backend; see cpu_devices. Accelerators are not touched by this.
+    # Both before JAX starts its backend. Accelerators are not touched by this.
+    allocator.keep_memory()
     jax.config.update("jax_num_cpu_devices", cpu_devices(settings.micro_batch_sizes(config)))
 
 

@@ -24,12 +24,17 @@ def serve(connection: Connection, contestant: Contestant, folder: Path) -> None:
         if contestant.devices:
             import jax
 
+            from anon_jax import allocator
+
+            allocator.keep_memory()  # as a run does
             jax.config.update("jax_num_cpu_devices", contestant.devices)
         programs = pkgutil.resolve_name(contestant.factory)(folder, **contestant.arguments)
         connection.send((True, list(programs)))
         while True:
             request, program = connection.recv()
             connection.send((True, _REQUESTS[request](programs[program])))
+            if contestant.devices and request == "results":
+                allocator.give_back()
     except EOFError:
         return
     except Exception:
