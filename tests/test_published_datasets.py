@@ -1,7 +1,6 @@
 """The builders of published datasets, on small generated downloads and on the real annotations."""
 
 import json
-import pickle
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from video_samples import halves, write_video
+from published_samples import short_video, write_hmdb51_lists, write_pickle
 
 from input_pipeline.annotations import hmdb51, pa_hmdb51, stprivacy, ucf101, vispr
 from input_pipeline.annotations.splits import leaks
@@ -24,16 +23,6 @@ from input_pipeline.records import RecordSource
 from input_pipeline.specs import UNKNOWN, load_spec
 
 SPLIT_OF_GROUP = {1: "test", 2: "test", 3: "train", 4: "train", 5: "train", 6: "train"}
-
-
-def write_pickle(path: Path, content: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(content))
-
-
-def short_video(path: Path, brightness: int) -> None:
-    frame = halves((brightness, 30, 40), (40, brightness, 30), 24, 32)
-    write_video(path, [frame] * 2, codec="mjpeg", pix_fmt="yuvj420p")
 
 
 @pytest.fixture
@@ -61,28 +50,14 @@ def ucf(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def hmdb(tmp_path, monkeypatch) -> Path:
+def hmdb(tmp_path) -> Path:
     """Official lists of HMDB51 in full size; the few films of "wave" and "walk" have videos."""
     folder = tmp_path / "hmdb"
-    splits = folder / "testTrainMulti_7030_splits"
-    splits.mkdir(parents=True)
-    labels = {}
-    for number, action in enumerate(hmdb51.ACTIONS):
-        flags = "1" * 70 + "2" * 30 + "0" * (66 if number == 0 else 32)
-        names = [f"film{i}_{action}_u_nm_np1_fr_goo_0.avi" for i in range(len(flags))]
-        if action == "wave":  # its first training video is of a film that "walk" is tested on
-            names[0] = "film70_wave_u_nm_np1_fr_goo_1.avi"
-            names[1] = "50's_#1_(a)&!_wave_u_nm_np1_fr_goo_0.avi"
-        rows = "".join(f"{name} {flag} \n" for name, flag in zip(names, flags, strict=True))
-        (splits / f"{action}_test_split1.txt").write_text(rows)
-        for name in names:
-            labels[f"{action}/{Path(name).stem}.mp4"] = np.array([[1, 0, 0, 1, 0]])
+    write_hmdb51_lists(folder)
     for name in ("50's_@1_(a)&!_wave", "film5_wave", "film9_wave", "film73_wave"):
         short_video(folder / "wave" / f"{name}_u_nm_np1_fr_goo_0.avi", 90)
     short_video(folder / "wave" / "film70_wave_u_nm_np1_fr_goo_1.avi", 90)
     short_video(folder / "walk" / "film70_walk_u_nm_np1_fr_goo_0.mp4", 90)
-    monkeypatch.setitem(stprivacy.SIZES, "hmdb51", len(labels))
-    write_pickle(folder / "hmdb51_privacy_attribute_label.pickle", labels)
     return folder
 
 
