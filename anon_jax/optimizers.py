@@ -9,6 +9,7 @@ from anon_jax.errors import ConfigError
 
 SCHEDULES = ("constant", "cosine", "plateau")
 _PLATEAU_FACTOR = 0.2  # "rate / 5 when the epoch loss does not fall"
+_NEARLY_NOTHING = 1e-12  # any fall of the loss counts, but optax refuses tolerances of 0
 
 
 def make_optimizer(
@@ -49,7 +50,11 @@ def make_optimizer(
     if schedule == "plateau":
         chain.append(
             optax.contrib.reduce_on_plateau(
-                factor=_PLATEAU_FACTOR, patience=1, rtol=0.0, accumulation_size=steps_per_epoch
+                factor=_PLATEAU_FACTOR,
+                patience=1,
+                rtol=0.0,
+                atol=_NEARLY_NOTHING,
+                accumulation_size=steps_per_epoch,
             )
         )
     return optax.with_extra_args_support(optax.chain(*chain))

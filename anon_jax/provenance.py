@@ -26,7 +26,7 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 def versions() -> dict[str, str]:
     """{package: version} of Python and of what computes the figures."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+    return {"python": platform.pythonversion(), **{name: version(name) for name in _PACKAGES}}
 
 
 def machine() -> dict[str, Any]:
@@ -72,7 +72,8 @@ def _resolve(folder: Path, name: str) -> str:
     return found[0] if found else ""
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """The installed version of a package; "not installed" where there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:  # run from a checkout

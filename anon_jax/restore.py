@@ -2,7 +2,6 @@
 
 import hashlib
 from functools import reduce
-from importlib import metadata
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from anon_jax.errors import WorkdirError
 from anon_jax.manifest import check_manifest, write_manifest
 from anon_jax.methods import METHODS
 from anon_jax.phases import modules
+from anon_jax.provenance import version
 from anon_jax.read_json import read_json
 from anon_jax.results import whole_folder, write_json
 from anon_jax.shipped import checkpoint_folder, is_shipped
@@ -132,7 +132,7 @@ def save_anonymizer(workdir: str | Path, folder: str | Path) -> Path:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / _WEIGHTS, _as_tree(anonymizer.net))
         (partial / _WEIGHTS / _ORBAX_NOTE).unlink(missing_ok=True)
-        facts = {"format": FORMAT, "anon_jax": metadata.version("anon_jax")}
+        facts = {"format": FORMAT, "anon_jax": version("anon_jax")}
         facts |= {"sha256": anonymizer.sha256, "config": without_paths(anonymizer.config)}
         write_json(partial / "config.json", facts)
         write_manifest(partial)

@@ -83,7 +83,9 @@ def labelled(runner: Runner, name: str) -> None:
 
 
 def clips_of_people(runner: Runner) -> None:
-    write_people(runner.folder / "clips")
+    # By their hashes some of them train, some validate and some test.
+    write_people(runner.folder / "clips", "emil", "kim_glasses", "hana_glasses", "anna",
+                 "ben", "cleo_glasses", "gus", "ida_glasses")  # fmt: skip
 
 
 @functools.cache
@@ -91,8 +93,9 @@ def _figures() -> Path:
     tfds.disable_progress_bar()
     data = Path(_FOLDERS.name) / "figures"
     counts = {"train": 16, "validation": 8, "test": 8}
+    people = {split: count // 2 for split, count in counts.items()}  # each one twice: to be found
     few = [
-        dataclasses.replace(config, clips=counts, subjects=counts)
+        dataclasses.replace(config, clips=counts, subjects=people)
         for config in MovingFigures.BUILDER_CONFIGS
     ]
     with mock.patch.object(MovingFigures, "BUILDER_CONFIGS", few):

@@ -63,9 +63,9 @@ def write_video(
     return path
 
 
-def write_people(folder: Path) -> None:
-    """ACTION/PERSON_01.mp4 of six people; the names of those with glasses say so."""
+def write_people(folder: Path, *people: str) -> None:
+    """ACTION/PERSON_01.mp4 of two actions by each of the people."""
     frames = [halves((9 * i, 30, 40), (40, 50, 9 * i)) for i in range(20)]
     for action in ("wave", "walk"):
-        for person in ("anna", "ben", "cleo_glasses", "emil", "gus", "hana_glasses"):
+        for person in people:
             write_video(folder / action / f"{person}_01.mp4", frames)

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from anon_jax.export.errors import ExportError
 from anon_jax.manifest import sha256
+from anon_jax.provenance import version
 from anon_jax.results import write_json
 
 VERSION = 1  # of the folder; a change that this code could not read raises it
@@ -123,7 +123,7 @@ def write_config(
     files = (*FORMATS[exported.format].files, PROBE)
     facts = {
         "version": VERSION,
-        "anon_jax": metadata.version("anon_jax"),
+        "anon_jax": version("anon_jax"),
         "format": exported.format,
         "precision": exported.precision,
         "multiple": exported.multiple,
