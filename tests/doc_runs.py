@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -144,7 +145,8 @@ class Runner:
         except subprocess.TimeoutExpired:
             process.kill()
             said = f"{process.communicate()[0]}\nnot over after {_LIMIT:g} s"
-        print(f"-- {time.monotonic() - start:.0f} s: {shlex.join(words)}", flush=True)
+        shown = textwrap.shorten(shlex.join(words), 160)
+        print(f"-- {time.monotonic() - start:.0f} s: {shown}", flush=True)
         if process.returncode:
             raise CommandFailedError(f"{shlex.join(words)}\nexit {process.returncode}\n{said}")
         if missing := [name for name in written(words) if not _is_there(self.folder / name)]:

@@ -1,9 +1,8 @@
-"""Every command in the documentation is one that works: all are parsed here, and some are run.
+"""Every command in the documentation is one that works: all are parsed here.
 
-Only parsed, not run: trainings, sweeps and benchmarks (minutes to days), the page of the app and
-cameras (they do not end), builds of published datasets (their files are not here), pip and what
-belongs to other programs. The tutorial as a whole is run by `docs/run_tutorial.py`, its short
-commands and the code of the how-tos by `test_docs_code.py`.
+They are run, on small inputs, by `test_docs_run.py` where ANON_JAX_RUN_DOCS=1 is set: it
+takes long. The tutorial is run to the letter by `docs/run_tutorial.py`, its short commands and the
+code of the how-tos by `test_docs_code.py`.
 """
 
 import re
