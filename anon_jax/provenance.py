@@ -26,7 +26,7 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 def versions() -> dict[str, str]:
     """{package: version} of Python and of what computes the figures."""
-    return {"python": platform.pythonversion(), **{name: version(name) for name in _PACKAGES}}
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def machine() -> dict[str, Any]:

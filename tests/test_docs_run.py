@@ -10,6 +10,7 @@ at a time (-n 2) are enough for two cores.
 import itertools
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from doc_commands import ROOT, commands
@@ -27,8 +28,9 @@ RUN = {
 
 @pytest.mark.skipif(os.environ.get("ANON_JAX_RUN_DOCS") != "1", reason="ANON_JAX_RUN_DOCS is not 1")
 @pytest.mark.parametrize("page", RUN)
-def test_the_commands_of_a_page_run(page, tmp_path, tmp_path_factory):
-    runner = Runner(tmp_path, tmp_path_factory.getbasetemp().parent / "caches")
+def test_the_commands_of_a_page_run(page, tmp_path):
+    # conftest.py makes the folder of compiled programs, which all pages share, and removes it.
+    runner = Runner(tmp_path, Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
     titled_files(runner, ROOT / page)
     for make in INPUTS.get(page, ()):
         make(runner)
