@@ -35,7 +35,7 @@ def titled_files(runner: Runner, page: Path) -> None:
 
 
 def video(runner: Runner, name: str = "video.mp4") -> None:
-    write_video(runner.folder / name, anonymize_samples.pictures(12))
+    write_video(runner.folder / name, anonymize_samples.pictures(12, 96, 128))
 
 
 def people(runner: Runner) -> None:
