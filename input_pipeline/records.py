@@ -88,7 +88,11 @@ class RecordSource:
 
 
 class PooledSource:
-    """The records of several sources as one; a record's index is its position in the pool."""
+    """The records of several sources as one; a record's index is its position in the pool.
+
+    They have no attributes: datasets differ in which they have and how many, and a batch needs
+    arrays of one shape.
+    """
 
     def __init__(self, sources: Sequence[RecordSource]):
         self._sources = tuple(sources)
@@ -100,7 +104,8 @@ class PooledSource:
     def __getitem__(self, index: int) -> Record:
         which = int(np.searchsorted(self._ends, index, side="right"))
         start = self._ends[which] - len(self._sources[which])
-        return dataclasses.replace(self._sources[which][index - start], index=int(index))
+        record = self._sources[which][index - start]
+        return dataclasses.replace(record, index=int(index), attributes=np.zeros(0, np.int32))
 
     def __repr__(self) -> str:
         return f"PooledSource({', '.join(map(repr, self._sources))})"

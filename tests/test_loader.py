@@ -1,5 +1,6 @@
 """Batches: deterministic, resumable in mid-epoch, each record once where it matters."""
 
+import dataclasses
 import itertools
 
 import grain
@@ -136,6 +137,26 @@ def test_pooled_records_keep_their_content(tiny_data_dir):
     assert pool[48].id == images[0].id
     assert pool[95].index == 95
     assert pool[95].frames == images[47].frames
+
+
+class Unlabelled:
+    """The records of a source without their attributes, as those of UCF101 are."""
+
+    def __init__(self, records):
+        self._records = records
+
+    def __len__(self):
+        return len(self._records)
+
+    def __getitem__(self, index):
+        return dataclasses.replace(self._records[index], attributes=np.zeros(0, np.int32))
+
+
+def test_datasets_of_other_attributes_make_batches_together(tiny_data_dir):
+    pool = PooledSource([Unlabelled(source(tiny_data_dir)), source(tiny_data_dir, "images")])
+    batch = next(iter(stream(pool, batch_size=96)))
+    assert sorted(batch["index"].tolist()) == list(range(96))
+    assert batch["image"].shape == (96, 16, 16, 3)
 
 
 def test_spec_and_errors(tiny_data_dir):
