@@ -54,6 +54,7 @@ OTHERS = {
     *("git", "pip", "pre-commit", "pytest", "mkdocs", "ruff", "mypy", "docker", "ssh", "curl"),
     *("gcloud", "sbatch", "srun", "scontrol", "module", "jupyter"),
 }
+_INSTALLERS = {"build", "pip", "uv", "venv"}
 _KEYWORDS = {"do", "then", "else", "time", "nohup", "exec"}
 _LEFT_OPEN = {"...", "…"}
 _COMMAND = re.compile(r"^\s*(python3?|pip|anon-jax-\w+) ")
@@ -148,7 +149,7 @@ def _check_python(command: Command, rest: list[str]) -> None:
         module = rest[1]
         if module.partition(".")[0] in OURS:
             _check_module(command, module, rest[2:])
-        elif importlib.util.find_spec(module) is None and module not in ("build", "venv", "pip"):
+        elif module not in _INSTALLERS and importlib.util.find_spec(module) is None:
             raise WrongCommandError(f"there is no module {module}")
     elif rest[:1] != ["-c"] and not (ROOT / rest[0]).is_file() and rest[0] not in _titles(command):
         raise WrongCommandError(f"{rest[0]} is neither in the repository nor made by the page")

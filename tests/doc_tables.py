@@ -1,9 +1,11 @@
 """What a command of the documentation needs to run in a test: tables, read by doc_runs.py."""
 
 _NO_CLUSTER = "needs a cluster or a cloud account"
+_INSTALLS = "would change the environment that runs the tests; the workflows' jobs do it"
 # Beginnings of commands -> why they are not run.
 NOT_RUN = {
-    "pip install": "would change the environment that runs the tests; the workflows' jobs do it",
+    "pip install": _INSTALLS,
+    "python -m uv pip install": _INSTALLS,
     "pytest -n auto": "is this suite, the workflows' job 'tests'",
     "srun": _NO_CLUSTER,
     "gcloud": _NO_CLUSTER,
