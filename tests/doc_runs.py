@@ -52,14 +52,15 @@ class Runner:
         for block, group in itertools.groupby(commands, key=lambda command: command.block):
             port = str(free_port())
             ready = []
-            for command in group:
+            found = list(group)
+            for command in found:
                 missing = missing_module(command)
                 if missing:
                     left_out.append(f"{command} (no module {missing})")
                 elif reason_not_run(command) is None:
                     ready.append(words_of(command, port))
             if "\ndone" in block.text:
-                self.shell(block, ready[0], port)
+                self.shell(block, ready[0], ready[0][len(found[0].words) :], port)
             elif len(ready) > 1 and all("--process=" in " ".join(words) for words in ready):
                 self.together(ready)
             else:
@@ -78,11 +79,14 @@ class Runner:
         for words, process in zip(commands, processes, strict=True):
             self._finish(words, process, start)
 
-    def shell(self, block: Block, words: Sequence[str], port: str) -> None:
-        """A block of the shell's own words, such as loops; `words` are those of its one command."""
+    def shell(self, block: Block, words: Sequence[str], added: Sequence[str], port: str) -> None:
+        """A block of the shell's own words, such as loops.
+
+        Args:
+          words: those of its one command.
+          added: the last of them, which the page does not have.
+        """
         text = re.sub(r"\\\n\s*", " ", _filled(block.page, block.text, port))
-        # Only what a page has as a variable differs: the flags that are added stand behind it.
-        added = [word for word in words if word not in shlex.split(text.replace("$I", "1"))]
         text = text.replace(" &\n", f" {shlex.join(added)} &\n")
         assert shlex.join(added) in text, f"{block.page}:{block.line} has no command with &"
         start = time.monotonic()
