@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jax
-
 _PACKAGES = (
     "anon_jax",
     "jax",
@@ -34,6 +32,8 @@ def machine() -> dict[str, Any]:
 
     The kind of a device is what JAX calls it, e.g. "cpu" or "NVIDIA H200".
     """
+    import jax  # not above: exports and saved anonymizers ask for a version, and start no JAX
+
     kinds = [device.device_kind for device in jax.devices()]
     return {
         "system": f"{platform.system()} {platform.machine()}",
