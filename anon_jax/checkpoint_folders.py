@@ -27,7 +27,8 @@ from input_pipeline.progress import say
 # What Orbax, tensorstore and Grain raise for what they cannot read or write.
 UNREADABLE = (ValueError, KeyError, TypeError, OSError)
 
-_REMOVALS, _BETWEEN_REMOVALS = 50, 0.1  # seconds
+_REMOVALS = 50  # tries, at most
+_BETWEEN_REMOVALS = 0.1  # seconds
 _KEPT = 2  # newest ones: where the last is damaged, training goes on from the one before
 _LOOP = "loop.json"
 _POSITION = "data/process_0-of-1.json"  # where Grain's own handler of checkpoints looks for it
