@@ -10,6 +10,7 @@ import numpy as np
 
 from anon_jax.minimax_steps import Penalty, Weights, make_adversary_step, make_anonymizer_step
 from anon_jax.models import build_model
+from anon_jax.models.direct import xla_forms
 from anon_jax.optimizers import make_optimizer
 from anon_jax.privacy_terms import Contrastive
 from anon_jax.sharding import compile_step, make_mesh, replicate, shard_batch
@@ -126,13 +127,16 @@ class Training:
         self._folder, self._workload = folder, workload
         self._batch = shard_batch(workloads.make_batch(workload), self._mesh)
         self._state = self._first()
-        steps: list[Any] = [
-            compile_step(step, self._mesh, remat=workload.remat)
-            for step in make_steps(workload, self._networks)
+        self.compiled = [step.lower(self._state, self._batch).compile() for step in self._steps()]
+        with xla_forms():  # it counts no operations of others' kernels
+            counted = [step.lower(self._state, self._batch) for step in self._steps()]
+        self.flop = sum((one.cost_analysis() or {}).get("flops", 0.0) for one in counted)
+
+    def _steps(self) -> list[Any]:
+        return [
+            compile_step(step, self._mesh, remat=self._workload.remat)
+            for step in make_steps(self._workload, self._networks)
         ]
-        lowered = [step.lower(self._state, self._batch) for step in steps]
-        self.flop = sum((one.cost_analysis() or {}).get("flops", 0.0) for one in lowered)
-        self.compiled = [one.compile() for one in lowered]
 
     def _first(self) -> TrainState:
         found = _weights(self._folder, self._workload)

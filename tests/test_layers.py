@@ -7,7 +7,8 @@ import pytest
 from flax import linen as nn
 from jax import test_util
 
-from anon_jax.models import columns, convolutions, layers, phases
+from anon_jax.models import columns, convolutions, direct, layers, phases
+from anon_jax.native import library
 
 # Two float32 sums of the same numbers in another order: a few units in the last place.
 RELATIVE_ERROR = 1e-5
@@ -45,6 +46,17 @@ CASES_3D = [
 ]
 
 
+# Where a convolution may run: on a CPU by this project's kernels or by XLA's, or elsewhere.
+PLACES = ["kernels", "xla", "elsewhere"]
+
+
+def _go_to(place, monkeypatch):
+    if place == "kernels" and not library.load():
+        pytest.skip("no C++ compiler")
+    monkeypatch.setattr(convolutions, "_on_cpu", lambda: place != "elsewhere")
+    monkeypatch.setattr(library, "load", lambda: place == "kernels")
+
+
 def _normal(seed, shape):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
@@ -70,10 +82,10 @@ def _assert_same_with_gradients(fast, plain, *arguments):
     jax.tree.map(_assert_same, got, wanted)
 
 
-@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("shape", "kernel_shape", "strides"), CASES_2D + CASES_3D)
-def test_every_form_equals_the_plain_convolution(monkeypatch, on_cpu, shape, kernel_shape, strides):
-    monkeypatch.setattr(convolutions, "_on_cpu", lambda: on_cpu)
+def test_every_form_equals_the_plain_convolution(monkeypatch, place, shape, kernel_shape, strides):
+    _go_to(place, monkeypatch)
     convolve = convolutions.conv2d if len(strides) == 2 else convolutions.conv3d
     _assert_same_with_gradients(
         lambda x, k: convolve(x, k, strides),
@@ -105,7 +117,7 @@ def test_few_channels_are_convolved_several_columns_at_a_time(
         taken.append(columns)
         return phases.plain_conv(x, kernel, strides)
 
-    monkeypatch.setattr(convolutions, "_on_cpu", lambda: True)
+    _go_to("xla", monkeypatch)
     monkeypatch.setattr(convolutions, "conv2d_by_columns", note)
     arguments = (jnp.zeros(shape), jnp.zeros(kernel_shape), (stride, stride))
     convolutions.conv2d(*arguments)
@@ -122,11 +134,11 @@ def test_plain_convolution_pads_like_torch_and_not_like_same():
     assert phases.plain_conv(x, kernel, (1, 2)).ravel().tolist() == [3.0, 9.0]
 
 
-@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("channels", [5, 64])
 @pytest.mark.parametrize("skip_channels", [(), (3, 1)])
-def test_upsampled_convolution(monkeypatch, on_cpu, channels, skip_channels):
-    monkeypatch.setattr(convolutions, "_on_cpu", lambda: on_cpu)
+def test_upsampled_convolution(monkeypatch, place, channels, skip_channels):
+    _go_to(place, monkeypatch)
     x = _normal(0, (2, 3, 4, channels))
     skips = [_normal(i, (2, 6, 8, c)) for i, c in enumerate(skip_channels)]
     kernel = _normal(1, (3, 3, channels + sum(skip_channels), 4))
@@ -151,12 +163,16 @@ def test_upsampled_convolution(monkeypatch, on_cpu, channels, skip_channels):
         lambda x, kernel: phases.conv2d_gradient_in_phases(x, kernel, (2, 2)),
         lambda x, kernel: columns.conv2d_by_columns(x, kernel, (1, 1), 2),
         lambda x, kernel: columns.conv2d_by_columns(x, kernel, (2, 2), 3),
+        lambda x, kernel: direct.conv2d_direct(x, kernel, (1, 1), (1, 1), (5, 6)),
+        lambda x, kernel: direct.conv2d_direct(x, kernel, (2, 2), (1, 1), (3, 3)),
     ],
-    ids=["phases", "columns", "strided-columns"],
+    ids=["phases", "columns", "strided-columns", "direct", "strided-direct"],
 )
 def test_forms_with_own_gradients_can_be_differentiated_again(convolve):
     # Gradient penalties need this. The function is linear in each argument, so the order-2 check
     # compares mixed terms; tolerance for finite differences in float32.
+    if not library.load():
+        pytest.skip("no C++ compiler")
     arguments = (_normal(0, (1, 5, 6, 2)), _normal(1, (3, 3, 2, 2)))
     test_util.check_grads(convolve, arguments, order=2, modes=["rev"], atol=1e-2, rtol=1e-2)
 

@@ -6,7 +6,7 @@ which XLA's CPU backend runs well, unlike dilated and strided forms.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -36,22 +36,28 @@ def upsample_nearest(x: Float[Array, "n h w c"]) -> Float[Array, "n 2*h 2*w c"]:
     return x.reshape(n, 2 * h, 2 * w, c)  # [n, h, 2, w, 2, c] -> [n, 2h, 2w, c]
 
 
+def _convolve_phase(x: jax.Array, taps: jax.Array, padding: tuple[int, int]) -> jax.Array:
+    """2x2 convolution with `padding`, 0 or 1, above and left, and the rest of 1 behind."""
+    pads = [(before, 1 - before) for before in padding]
+    return lax.conv_general_dilated(x, taps, (1, 1), pads, dimension_numbers=DIMENSIONS[2])
+
+
 def conv2d_upsampled_in_phases(
-    x: Float[Array, "n h w cin"], kernel: Float[Array, "3 3 cin cout"]
+    x: Float[Array, "n h w cin"],
+    kernel: Float[Array, "3 3 cin cout"],
+    convolve_phase: Callable[[jax.Array, jax.Array, tuple[int, int]], jax.Array] = _convolve_phase,
 ) -> Float[Array, "n 2*h 2*w cout"]:
     """`plain_conv(upsample_nearest(x), kernel, (1, 1))` as four 2x2 convolutions of x.
 
     Three neighbouring fine pixels cover two coarse ones, so on each axis two of the three taps
-    fall on the same pixel and are added beforehand.
+    fall on the same pixel and are added beforehand. `convolve_phase` as `_convolve_phase`.
     """
     n, h, w, _ = x.shape
     rows = []
-    for row, pad_rows in zip(_fold(kernel, 0), ((1, 0), (0, 1)), strict=True):
+    for above, row in zip((1, 0), _fold(kernel, 0), strict=True):
         columns = [
-            lax.conv_general_dilated(
-                x, taps, (1, 1), [pad_rows, pad_columns], dimension_numbers=DIMENSIONS[2]
-            )
-            for taps, pad_columns in zip(_fold(row, 1), ((1, 0), (0, 1)), strict=True)
+            convolve_phase(x, taps, (above, left))
+            for left, taps in zip((1, 0), _fold(row, 1), strict=True)
         ]
         rows.append(jnp.stack(columns, axis=3))  # [n, h, w, 2, cout]
     # [n, h, 2, w, 2, cout] -> [n, 2h, 2w, cout]

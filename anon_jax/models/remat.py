@@ -9,8 +9,8 @@ from anon_jax.models.layers import choose
 
 Block = TypeVar("Block", bound=nn.Module)
 
-# The operations that cost: matrix products in any form.
-_PRODUCTS = ("conv_general_dilated", "dot_general")
+# The operations that cost: matrix products in any form, the kernels of `direct` among them.
+_PRODUCTS = ("conv_general_dilated", "dot_general", "custom_partitioning")
 
 
 def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
