@@ -17,10 +17,15 @@ import pytest
 import tensorflow_datasets as tfds
 from jaxtyping import install_import_hook
 
+from anon_jax.native import library
+
 # Before the tests import these modules, for an import hook changes nothing that is loaded already.
 install_import_hook(
     ["anon_jax.losses", "anon_jax.metrics", "anon_jax.metric_reports"], "beartype.beartype"
 )
+
+# Compiled before the first test, so that no test's time and no command's output has it.
+library.load()
 
 # Before JAX starts its backend; tests that compare one device with eight take what they need.
 jax.config.update("jax_num_cpu_devices", 8)

@@ -159,18 +159,42 @@ def _attributes(strides: Pair, padding: Pair) -> dict[str, int]:
     return dict(zip(names, (*strides, *padding), strict=True))
 
 
-@functools.partial(custom_partitioning, static_argnums=(2, 3, 4))
 def _convolve(
     x: jax.Array, kernel: jax.Array, strides: Pair, padding: Pair, size: Pair
 ) -> jax.Array:
+    return _convolve_images(x, kernel, _mark(strides, padding), strides, padding, size)
+
+
+def _sum_of_products(
+    x: jax.Array, gradient: jax.Array, window: Pair, strides: Pair, padding: Pair
+) -> jax.Array:
+    mark = _mark(strides, padding)
+    return _sum_over_images(x, gradient, mark, window, strides, padding)
+
+
+def _mark(strides: Pair, padding: Pair) -> jax.Array:
+    """What no shape tells of a call, as an operand that nothing reads.
+
+    A program that is still to be split over devices has nothing else of a call's static arguments,
+    and by that program the cache of compiled ones finds what it has (see `library.load`).
+    """
+    return jnp.asarray([*strides, *padding, library.VERSION], jnp.int32)
+
+
+@functools.partial(custom_partitioning, static_argnums=(3, 4, 5))
+def _convolve_images(
+    x: jax.Array, kernel: jax.Array, mark: jax.Array, strides: Pair, padding: Pair, size: Pair
+) -> jax.Array:
+    del mark
     shape = (x.shape[0], *size, kernel.shape[-1])
     return _call(library.CONVOLUTION, shape, x, kernel, **_attributes(strides, padding))
 
 
-@functools.partial(custom_partitioning, static_argnums=(2, 3, 4))
-def _sum_of_products(
-    x: jax.Array, gradient: jax.Array, window: Pair, strides: Pair, padding: Pair
+@functools.partial(custom_partitioning, static_argnums=(3, 4, 5))
+def _sum_over_images(
+    x: jax.Array, gradient: jax.Array, mark: jax.Array, window: Pair, strides: Pair, padding: Pair
 ) -> jax.Array:
+    del mark
     shape = (*window, x.shape[-1], gradient.shape[-1])
     return _call(library.WEIGHT_GRADIENT, shape, x, gradient, **_attributes(strides, padding))
 
@@ -186,11 +210,11 @@ def _shard_images(function: Any, rule: str, **factors: tuple[str, ...]) -> None:
         own = NamedSharding(mesh, PartitionSpec(images))
         summed = "reduction_factors" in factors
 
-        def lower(x: jax.Array, other: jax.Array) -> jax.Array:
-            y = function.fun(x, other, *static)
+        def lower(x: jax.Array, other: jax.Array, mark: jax.Array) -> jax.Array:
+            y = function.fun(x, other, mark, *static)
             return lax.psum(y, images) if summed and images else y
 
-        return mesh, lower, whole if summed else own, (own, own if summed else whole)
+        return mesh, lower, whole if summed else own, (own, own if summed else whole, whole)
 
     def infer(*arguments: Any) -> NamedSharding:
         return partition(*arguments)[2]
@@ -201,13 +225,13 @@ def _shard_images(function: Any, rule: str, **factors: tuple[str, ...]) -> None:
 
 
 _shard_images(
-    _convolve,
-    "n h w i, a b i o -> n y x o",
-    need_replication_factors=("h", "w", "i", "a", "b", "o", "y", "x"),
+    _convolve_images,
+    "n h w i, a b i o, m -> n y x o",
+    need_replication_factors=("h", "w", "i", "a", "b", "o", "m", "y", "x"),
 )
 _shard_images(
-    _sum_of_products,
-    "n h w i, n y x o -> a b i o",
+    _sum_over_images,
+    "n h w i, n y x o, m -> a b i o",
     reduction_factors=("n",),
-    need_replication_factors=("h", "w", "i", "y", "x", "o", "a", "b"),
+    need_replication_factors=("h", "w", "i", "y", "x", "o", "m", "a", "b"),
 )

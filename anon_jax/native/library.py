@@ -23,6 +23,10 @@ from input_pipeline.progress import say
 CONVOLUTION = "anon_jax_convolution"
 WEIGHT_GRADIENT = "anon_jax_convolution_weight_gradient"
 
+# Of how `models.direct` calls the kernels and splits them over devices: raised with each change,
+# for compiled programs that were made before must not be taken for those of today.
+VERSION = 1
+
 # XLA's name of a kernel -> the function's in the library.
 _SYMBOLS = {
     CONVOLUTION: "AnonConvolution",
@@ -56,6 +60,9 @@ def load() -> bool:
         for target, symbol in _SYMBOLS.items():
             function = jax.ffi.pycapsule(getattr(library, symbol))
             jax.ffi.register_ffi_target(target, function, platform="cpu")
+        # Else the address of a Python object is part of the key by which JAX's cache of compiled
+        # programs knows one that runs on several devices, and none is ever found again.
+        jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         say(
             f"anon_jax: the convolutions for this CPU are not there, {_reason(error)}; they run in "
