@@ -1,5 +1,6 @@
 """JAX's side of the operations: the plain forms, and those that anon_jax chooses."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from anon_jax.models import convolutions, layers, phases
+from anon_jax.models.direct import xla_forms
 from benchmarks.contestants import Program
 from benchmarks.jax_training import facts
 from benchmarks.layer_cases import Layer, draw
@@ -17,9 +19,17 @@ from benchmarks.layer_cases import layers as layer_table
 _Op = Callable[..., jax.Array]
 
 
-def programs(folder: Path, *, small: bool, plain: bool) -> dict[str, Program]:
-    """Each operation forward, and forward with all its gradients."""
+def programs(folder: Path, *, small: bool, plain: bool, kernels: bool) -> dict[str, Program]:
+    """Each operation forward, and forward with all its gradients.
+
+    `plain`: in the form of Flax's own layers. Without `kernels`: by XLA alone.
+    """
     del folder
+    with contextlib.nullcontext() if kernels else xla_forms():
+        return _programs(small, plain)
+
+
+def _programs(small: bool, plain: bool) -> dict[str, Program]:
     made = {}
     for name, layer in layer_table(small).items():
         op = (_plain if plain else _chosen)(layer)

@@ -1,5 +1,6 @@
 """JAX's side of the training steps: the very steps of anon_jax, compiled as a run compiles them."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,13 +83,19 @@ def make_steps(workload: Workload, networks: Mapping[str, Network]) -> list[Step
     return factories[workload.kind]()
 
 
-def programs(folder: Path, *, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Program]:
-    """The programs of the workloads `rows`, {name: fields of Workload}, on all devices."""
+def programs(
+    folder: Path, *, rows: Mapping[str, Mapping[str, Any]], kernels: bool = True
+) -> dict[str, Program]:
+    """The programs of the workloads `rows`, {name: fields of Workload}, on all devices.
+
+    Without `kernels` XLA alone convolves, also where this project's kernels could.
+    """
     made = {}
-    for name, fields in rows.items():
-        workload = Workload(**fields)
-        make = _forward if workload.kind == "anonymize" else _training
-        made[name] = make(folder, workload)
+    with contextlib.nullcontext() if kernels else xla_forms():
+        for name, fields in rows.items():
+            workload = Workload(**fields)
+            make = _forward if workload.kind == "anonymize" else _training
+            made[name] = make(folder, workload)
     return made
 
 

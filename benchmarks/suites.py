@@ -30,14 +30,18 @@ def peak(quick: bool) -> list[Case]:
 
 
 def layers(quick: bool, devices: Sequence[int]) -> list[Case]:
-    """Single operations: the plain form, the chosen one, torch; JAX on one device."""
+    """Single operations: the plain form, the best of XLA, the chosen one, torch; on one device."""
     del devices
-    name = "benchmarks.jax_layers:programs"
+    forms = {
+        "JAX, plain form": {"plain": True, "kernels": False},
+        "JAX, XLA alone": {"plain": False, "kernels": False},
+        "JAX, chosen form": {"plain": False, "kernels": True},
+    }
     contestants = [
-        Contestant("JAX, plain form", name, {"small": quick, "plain": True}, devices=1),
-        Contestant("JAX, chosen form", name, {"small": quick, "plain": False}, devices=1),
-        Contestant("torch", "benchmarks.torch_layers:programs", {"small": quick}),
+        Contestant(name, "benchmarks.jax_layers:programs", {"small": quick, **form}, devices=1)
+        for name, form in forms.items()
     ]
+    contestants.append(Contestant("torch", "benchmarks.torch_layers:programs", {"small": quick}))
     return [Case("layers", contestants, _SUMS)]
 
 
@@ -114,6 +118,8 @@ def _training(
         Contestant(f"JAX, {n} device{'s' * (n > 1)}", f"{_JAX}:programs", {"rows": rows}, n)
         for n in devices
     ]
+    alone = {"rows": rows, "kernels": False}
+    contestants.append(Contestant("JAX, XLA alone", f"{_JAX}:programs", alone, devices[0]))
     if channels_last:
         arguments = {"rows": rows, "channels_last": True}
         contestants.append(Contestant("torch, channels last", f"{_TORCH}:programs", arguments))

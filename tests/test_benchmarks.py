@@ -99,17 +99,20 @@ def test_the_minimax_cycle_in_torch_is_the_one_in_jax(monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setenv("XLA_FLAGS", QUICK_COMPILER)
     (case,) = suites.minimax(quick=True, devices=[1])
-    jax_side, torch_side = compete(case, rounds=1)
-    assert jax_side.facts["difference"] < case.tolerance
-    assert jax_side.facts["temp_mib"] > 0
+    *jax_sides, torch_side = compete(case, rounds=1)
+    assert [side.contestant for side in jax_sides] == ["JAX, 1 device", "JAX, XLA alone"]
+    for side in jax_sides:
+        assert side.facts["difference"] < case.tolerance
+        assert side.facts["temp_mib"] > 0
     assert torch_side.facts["flop"] > 1e6
 
 
-def test_operations_in_torch_are_those_in_jax(tmp_path):
+@pytest.mark.parametrize("kernels", [True, False])
+def test_operations_in_torch_are_those_in_jax(tmp_path, kernels):
     pytest.importorskip("torch")
     from benchmarks import jax_layers, torch_layers
 
-    ours = jax_layers.programs(tmp_path, small=True, plain=False)
+    ours = jax_layers.programs(tmp_path, small=True, plain=False, kernels=kernels)
     theirs = torch_layers.programs(tmp_path, small=True)
     assert list(ours) == list(theirs)
     for name, program in ours.items():
