@@ -160,12 +160,10 @@ class Training:
         return metrics
 
     def losses(self, calls: int = 2) -> dict[str, np.ndarray]:
-        """All losses of the first calls: those of later ones depend on the gradients before."""
+        """The losses of the first calls that can be compared."""
         self._state = self._first()
         found = [{k: float(v) for k, v in self.run().items() if "loss" in k} for _ in range(calls)]
-        for metrics in found:
-            workloads.check_finite(metrics)
-        return {name: np.array([metrics[name] for metrics in found]) for name in found[0]}
+        return workloads.compared_losses(self._workload, found)
 
 
 def _training(folder: Path, workload: Workload) -> Program:

@@ -62,11 +62,9 @@ class Training:
             torch.cuda.synchronize()
 
     def losses(self, calls: int = 2) -> dict[str, np.ndarray]:
-        """All losses of the first calls of a new instance."""
+        """The losses of the first calls of a new instance that can be compared."""
         found = [{k: float(v) for k, v in self.run().items()} for _ in range(calls)]
-        for metrics in found:
-            workloads.check_finite(metrics)
-        return {name: np.array([metrics[name] for metrics in found]) for name in found[0]}
+        return workloads.compared_losses(self._workload, found)
 
     def anonymized(self) -> np.ndarray:
         """f_A's output [N, H, W, 3] in evaluation mode."""
