@@ -29,7 +29,7 @@ def keep_memory() -> bool:
       nothing is.
     """
     global _kept
-    if not _computes_on_cpu() or not _has_glibc():
+    if not computes_on_cpu() or not _has_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     wanted = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: _LARGEST}
@@ -47,7 +47,7 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _computes_on_cpu() -> bool:
+def computes_on_cpu() -> bool:
     """Whether JAX will: without starting a backend, which would start its threads."""
     platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
     if platforms:

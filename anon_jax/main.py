@@ -177,7 +177,8 @@ def _main(argv: list[str]) -> None:
 def _begin(config: ConfigDict) -> None:
     # Both before JAX starts its backend. Accelerators are not touched by this.
     allocator.keep_memory()
-    jax.config.update("jax_num_cpu_devices", cpu_devices(settings.micro_batch_sizes(config)))
+    devices = cpu_devices(settings.micro_batch_sizes(config), config.devices)
+    jax.config.update("jax_num_cpu_devices", devices)
 
 
 def _verify(run: Path) -> None:

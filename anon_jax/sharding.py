@@ -13,8 +13,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from anon_jax import distributed
+from anon_jax import allocator, distributed
 from anon_jax.errors import ConfigError
+from anon_jax.native import library
 from anon_jax.steps import Step
 
 AXES = ("data", "fsdp")
@@ -49,12 +50,19 @@ def make_mesh(devices: int = 0, fsdp: int = 1) -> Mesh:
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 2, devices=chosen)
 
 
-def cpu_devices(batch_sizes: Mapping[str, int]) -> int:
-    """How many devices to make of this machine's CPU cores: a power of two, at most the cores.
+def cpu_devices(batch_sizes: Mapping[str, int], wanted: int = 0) -> int:
+    """How many devices to make of this machine's CPU cores.
 
-    XLA runs some gradients of a CPU device on one thread; a batch sharded over several devices
-    keeps the other cores busy. Every process's part of a batch has to be a multiple of the number.
+    This process's part of the `wanted` ones of all processes; 0 = as many as are fastest. That is
+    one where this project's convolutions are there, which use all cores themselves. XLA's own run
+    some gradients of a CPU device on one thread; a batch sharded over several devices keeps the
+    other cores busy: a power of two then, at most the cores. Every process's part of a batch has to
+    be a multiple of it.
     """
+    if wanted:
+        return max(1, wanted // distributed.count())
+    if allocator.computes_on_cpu() and library.load():
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     sizes = [size / distributed.count() for size in batch_sizes.values()]
     devices = 1

@@ -35,7 +35,8 @@ def main(argv: list[str]) -> None:
     del argv
     config = _CONFIG.value
     settings.check_config(config)
-    jax.config.update("jax_num_cpu_devices", cpu_devices(settings.micro_batch_sizes(config)))
+    devices = cpu_devices(settings.micro_batch_sizes(config), config.devices)
+    jax.config.update("jax_num_cpu_devices", devices)
     with tempfile.TemporaryDirectory() as workdir:
         run = setup.open_run(config, Path(workdir), ensure_datasets(config))
         networks = minimax.make_networks(run, num_steps=1, per_epoch=1)

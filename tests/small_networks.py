@@ -67,12 +67,12 @@ def batch() -> dict[str, dict[str, np.ndarray]]:
 
 
 def make_small_anonymizer_step(
-    penalty_weight: float = 1.0, mode: str = "hinge", space: str = "pixel"
+    penalty_weight: float = 1.0, mode: str = "hinge", space: str = "pixel", budget: float = 0.05
 ) -> Step:
     return make_anonymizer_step(
         networks(),
         weights=Weights(penalty=penalty_weight),
-        penalty=Penalty(budget=0.05, mode=mode, space=space, multiplier_rate=2.0),
+        penalty=Penalty(budget=budget, mode=mode, space=space, multiplier_rate=2.0),
         privacy=PRIVACY,
         seed=5,
     )

@@ -3,8 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import small_networks as small
 
+from anon_jax import allocator, sharding
+from anon_jax.native import library
 from anon_jax.sharding import compile_step, make_mesh, replicate, shard_batch
 
 
@@ -40,3 +43,22 @@ def test_a_minimax_cycle_on_eight_devices_equals_one():
         )
         for ours, theirs in pairs:
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "cores", "batch", "wanted", "devices"),
+    [
+        (True, 8, 16, 0, 1),  # the kernels use all cores themselves
+        (False, 8, 16, 0, 8),
+        (False, 6, 16, 0, 4),
+        (False, 8, 12, 0, 4),  # eight cannot share twelve clips
+        (False, 8, 7, 0, 1),
+        (True, 2, 16, 4, 4),
+        (False, 8, 16, 2, 2),
+    ],
+)
+def test_devices_of_a_cpu(monkeypatch, kernels, cores, batch, wanted, devices):
+    monkeypatch.setattr(library, "load", lambda: kernels)
+    monkeypatch.setattr(allocator, "computes_on_cpu", lambda: True)
+    monkeypatch.setattr(sharding.os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    assert sharding.cpu_devices({"batch_clips": batch}, wanted) == devices

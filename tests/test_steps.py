@@ -112,6 +112,13 @@ def test_penalty_with_weight_0_equals_spact():
     assert not same(hinge.nets, with_penalty.nets)
 
 
+def test_a_budget_that_is_never_reached_equals_spact():
+    # A distance of frames in [0, 1] is at most 1: the hinge is 0, and so is its gradient.
+    free, _ = anonymizer_step(1.0, "hinge", "pixel", 1.5)(initial_state(), batch())
+    spact, _ = anonymizer_step(0.0)(initial_state(), batch())
+    assert same(free.nets, spact.nets)
+
+
 def _step_1_by_hand(state: TrainState, weights: dict[str, float], budget: float):
     """L_A = w_T L_T - w_B L_B + w_P max(0, RMS - B), with plain calls of modules and optax."""
     anonymizer, action, privacy = (
