@@ -135,3 +135,30 @@ def test_results_do_not_depend_on_the_number_of_threads():
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     assert digest(1) == digest(2)
+
+
+_ON_FOUR_DEVICES = """
+import jax, jax.numpy as jnp
+jax.config.update("jax_num_cpu_devices", 4)
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from anon_jax.models import convolutions
+mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+x = jax.device_put(jnp.ones((4, 6, 6, 2)), NamedSharding(mesh, PartitionSpec("data")))
+def total(kernel):
+    return convolutions.conv2d(x, kernel, (1, 1)).sum()
+jax.jit(jax.grad(total))(jnp.ones((3, 3, 2, 2)))
+"""
+
+
+@needs_kernels
+def test_the_cache_of_compiled_programs_finds_those_of_several_devices(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+    def programs():
+        subprocess.run([sys.executable, "-c", _ON_FOUR_DEVICES], check=True, capture_output=True)
+        return {path.name for path in tmp_path.iterdir() if not path.name.endswith("atime")}
+
+    first = programs()
+    assert any("total" in name for name in first)
+    assert programs() == first
