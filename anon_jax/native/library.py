@@ -33,7 +33,7 @@ _SYMBOLS = {
     WEIGHT_GRADIENT: "AnonConvolutionWeightGradient",
 }
 _SOURCE = Path(__file__).with_name("convolutions.cc")
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared")
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fno-semantic-interposition", "-shared")
 _COMPILERS = ("c++", "g++", "clang++")
 _SECONDS = 300  # a compilation takes about ten
 _SWITCH = "ANON_JAX_NATIVE"
@@ -100,7 +100,7 @@ def _key(compiler: str) -> str:
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     parts = [
-        _SOURCE.read_text(),
+        *(path.read_text() for path in (_SOURCE, *sorted(_SOURCE.parent.glob("*.h")))),
         jax.lib.__version__,
         repr(_FLAGS),
         os.path.realpath(compiler),
