@@ -43,7 +43,8 @@ def make_mesh(devices: int = 0, fsdp: int = 1) -> Mesh:
         )
     if devices % fsdp:
         raise ConfigError(
-            f"config.fsdp is {fsdp}; it has to divide the number of devices, which is {devices}"
+            f"config.fsdp is {fsdp}; it has to divide the number of devices, which is {devices} "
+            "and which config.devices sets"
         )
     chosen = _of_each_process(available, devices)
     shape = (devices // fsdp, fsdp)

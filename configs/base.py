@@ -34,7 +34,8 @@ def get_config() -> ConfigDict:
     config.pretrained = ""
     config.init_from = _init_from()
     config.dtype = "float32"  # of activations ("bfloat16" on accelerators); parameters stay float32
-    # Devices to shard the batch over, of all processes together; 0 = all that there are.
+    # Devices to shard the batch over, of all processes together; 0 = all that there are. Of a CPU's
+    # cores as many are made as this says, or as are fastest.
     config.devices = 0
     # So many devices share each large parameter and its optimizer state; 1 = each holds all.
     config.fsdp = 1

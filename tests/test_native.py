@@ -1,5 +1,6 @@
 """The convolution kernels: how they are compiled, what they are used for, threads and devices."""
 
+import os
 import subprocess
 import sys
 
@@ -72,6 +73,29 @@ def test_what_is_no_library_is_said(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "invalid ELF header" in said or "too short" in said
     assert "ANON_JAX_NATIVE=0" in said
+
+
+def test_without_a_home_xla_convolves(monkeypatch, capsys):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(library.Path, "home", no_home)
+    monkeypatch.setenv("CXX", sys.executable)  # anything that is there
+    assert not library.load.__wrapped__()
+    assert "Could not determine home directory" in capsys.readouterr().err
+
+
+def test_what_a_killed_compilation_left_is_removed(tmp_path, monkeypatch):
+    left, running = tmp_path / "compiling-old", tmp_path / "compiling-new"
+    for folder in (left, running):
+        folder.mkdir()
+    os.utime(left, (0, 0))
+    compiler = _script(tmp_path / "compiler", "exit 1")
+    with pytest.raises(subprocess.CalledProcessError):
+        library.open_library(compiler, tmp_path)
+    assert not left.exists()
+    assert running.exists()  # another process may be at it
 
 
 def test_the_environment_leaves_them_out(tmp_path, monkeypatch):

@@ -19,54 +19,52 @@ namespace anon_jax {
 namespace {
 
 using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::Result<Array>;
+using Dimensions = Array::Dimensions;
 
-ffi::Error Check(const Shape& s) {
-  const bool fits = s.stride_w >= 1 && s.stride_w <= 2 && s.stride_h >= 1 && s.ow > 0 && s.oh > 0;
-  return fits ? ffi::Error::Success()
-              : ffi::Error::InvalidArgument("convolution: no such strides or size");
+// Of images x, a kernel (or its gradient) and outputs y (or theirs).
+ffi::ErrorOr<Shape> ShapeOf(Dimensions x, Dimensions kernel, Dimensions y, int64_t stride_h,
+                            int64_t stride_w, int64_t pad_h, int64_t pad_w) {
+  const Shape s{x[0], x[1], x[2],     x[3],     kernel[0], kernel[1], kernel[3],
+                y[1], y[2], stride_h, stride_w, pad_h,     pad_w};
+  if (s.stride_w < 1 || s.stride_w > 2 || s.stride_h < 1 || s.ow < 1 || s.oh < 1)
+    return ffi::Unexpected(ffi::Error::InvalidArgument("convolution: no such strides or size"));
+  return s;
 }
 
-ffi::Error Forward(ffi::ThreadPool pool, Array x, Array kernel, ffi::Result<Array> y,
-                   int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w) {
-  const auto xd = x.dimensions(), kd = kernel.dimensions(), yd = y->dimensions();
-  const Shape s{xd[0], xd[1], xd[2], xd[3],    kd[0],    kd[1], kd[3],
-                yd[1], yd[2], stride_h, stride_w, pad_h, pad_w};
-  if (ffi::Error error = Check(s); error.failure()) return error;
-  Sum(pool, s, x.typed_data(), kernel.typed_data(), y->typed_data());
+ffi::Error Forward(ffi::ThreadPool pool, Array x, Array kernel, Result y, int64_t stride_h,
+                   int64_t stride_w, int64_t pad_h, int64_t pad_w) {
+  const auto s = ShapeOf(x.dimensions(), kernel.dimensions(), y->dimensions(), stride_h, stride_w,
+                         pad_h, pad_w);
+  if (s.has_error()) return s.error();
+  Sum(pool, *s, x.typed_data(), kernel.typed_data(), y->typed_data());
   return ffi::Error::Success();
 }
 
-ffi::Error Gradient(ffi::ThreadPool pool, Array x, Array g, ffi::Result<Array> weights,
-                    int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w) {
-  const auto xd = x.dimensions(), gd = g.dimensions(), wd = weights->dimensions();
-  const Shape s{xd[0], xd[1], xd[2], xd[3],    wd[0],    wd[1], gd[3],
-                gd[1], gd[2], stride_h, stride_w, pad_h, pad_w};
-  if (ffi::Error error = Check(s); error.failure()) return error;
-  WeightGradient(pool, s, x.typed_data(), g.typed_data(), weights->typed_data());
+ffi::Error Gradient(ffi::ThreadPool pool, Array x, Array g, Result weights, int64_t stride_h,
+                    int64_t stride_w, int64_t pad_h, int64_t pad_w) {
+  const auto s = ShapeOf(x.dimensions(), weights->dimensions(), g.dimensions(), stride_h, stride_w,
+                         pad_h, pad_w);
+  if (s.has_error()) return s.error();
+  WeightGradient(pool, *s, x.typed_data(), g.typed_data(), weights->typed_data());
   return ffi::Error::Success();
+}
+
+auto Binding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .Ret<Array>()
+      .Attr<int64_t>("stride_h")
+      .Attr<int64_t>("stride_w")
+      .Attr<int64_t>("pad_h")
+      .Attr<int64_t>("pad_w");
 }
 
 }  // namespace
 }  // namespace anon_jax
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(AnonConvolution, anon_jax::Forward,
-                              xla::ffi::Ffi::Bind()
-                                  .Ctx<xla::ffi::ThreadPool>()
-                                  .Arg<anon_jax::Array>()
-                                  .Arg<anon_jax::Array>()
-                                  .Ret<anon_jax::Array>()
-                                  .Attr<int64_t>("stride_h")
-                                  .Attr<int64_t>("stride_w")
-                                  .Attr<int64_t>("pad_h")
-                                  .Attr<int64_t>("pad_w"));
-
+XLA_FFI_DEFINE_HANDLER_SYMBOL(AnonConvolution, anon_jax::Forward, anon_jax::Binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(AnonConvolutionWeightGradient, anon_jax::Gradient,
-                              xla::ffi::Ffi::Bind()
-                                  .Ctx<xla::ffi::ThreadPool>()
-                                  .Arg<anon_jax::Array>()
-                                  .Arg<anon_jax::Array>()
-                                  .Ret<anon_jax::Array>()
-                                  .Attr<int64_t>("stride_h")
-                                  .Attr<int64_t>("stride_w")
-                                  .Attr<int64_t>("pad_h")
-                                  .Attr<int64_t>("pad_w"));
+                              anon_jax::Binding());

@@ -9,11 +9,13 @@ compiler, runs go on with XLA's own operations.
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import jax
@@ -36,6 +38,7 @@ _SOURCE = Path(__file__).with_name("convolutions.cc")
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fno-semantic-interposition", "-shared")
 _COMPILERS = ("c++", "g++", "clang++")
 _SECONDS = 300  # a compilation takes about ten
+_UNFINISHED = "compiling-"  # begins the names of folders that compilers write into
 _SWITCH = "ANON_JAX_NATIVE"
 
 
@@ -44,7 +47,7 @@ def load() -> bool:
     """Whether XLA has the kernels; compiles them where nobody has on this machine.
 
     The environment's ANON_JAX_NATIVE=0 leaves them out. What keeps them from being there (no
-    compiler, one that fails, a cache folder that cannot be written) is said on stderr, once.
+    compiler, one that fails, no home, a folder that cannot be written) is said on stderr, once.
     """
     if os.environ.get(_SWITCH, "1") == "0" or os.name != "posix":
         return False
@@ -63,7 +66,7 @@ def load() -> bool:
         # Else the address of a Python object is part of the key by which JAX's cache of compiled
         # programs knows one that runs on several devices, and none is ever found again.
         jax.config.update("jax_remove_custom_partitioning_ptr_from_cache_key", True)
-    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, AttributeError, subprocess.SubprocessError) as error:
         say(
             f"anon_jax: the convolutions for this CPU are not there, {_reason(error)}; they run in "
             f"XLA's own form, which is slower. Mend it, or set {_SWITCH}=0 to leave them out"
@@ -101,7 +104,7 @@ def _key(compiler: str) -> str:
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     parts = [
         *(path.read_text() for path in (_SOURCE, *sorted(_SOURCE.parent.glob("*.h")))),
-        jax.lib.__version__,
+        importlib.metadata.version("jaxlib"),
         repr(_FLAGS),
         os.path.realpath(compiler),
         platform.machine(),
@@ -116,7 +119,10 @@ def _compile(compiler: str, path: Path) -> None:
     """Into a file of another name first: others may compile the same, or this may be stopped."""
     say(f"anon_jax: compiling convolutions for this CPU into {path} (once, about ten seconds)")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="compiling-") as folder:
+    for left in path.parent.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+        if time.time() - left.stat().st_mtime > _SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_UNFINISHED) as folder:
         made = Path(folder) / path.name
         command = [
             *(compiler, *_FLAGS, _for_this_cpu()),
