@@ -6,6 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from anon_jax.optimizers import make_optimizer
+from anon_jax.phases.minimax import count_updates
 from configs import base
 
 
@@ -46,6 +47,22 @@ def test_cosine_with_a_warm_up_rises_and_ends_near_0():
 @pytest.mark.parametrize("schedule", ["constant", "plateau"])
 def test_a_falling_loss_leaves_the_rate(schedule):
     np.testing.assert_allclose(moved([4, 3, 2, 1], schedule=schedule), np.ones(4), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "expected"),
+    [
+        # Two steps of warm-up, then cycles of f_A, f_T with f_B, and three times f_B alone.
+        (17, {"anonymizer": 3, "action": 5, "privacy": 14}),  # three whole cycles
+        (18, {"anonymizer": 4, "action": 5, "privacy": 14}),  # and f_A of the fourth
+        (20, {"anonymizer": 4, "action": 6, "privacy": 16}),
+        (1, {"anonymizer": 0, "action": 1, "privacy": 1}),  # ends in the warm-up
+    ],
+)
+def test_a_rate_of_the_game_follows_the_updates_of_its_own_network(num_steps, expected):
+    phase = base.get_config().minimax
+    phase.update(warmup_epochs=0.5, adversary_steps=1, privacy_steps=3)
+    assert count_updates(phase, num_steps, per_epoch=4) == expected
 
 
 def test_the_optimizers_of_the_published_recipe_can_be_made():

@@ -6,6 +6,7 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from anon_jax.minimax_steps import (
     Penalty,
@@ -72,8 +73,9 @@ def make_stream(run: setup.Run, sources: Mapping[str, RecordSource]) -> grain.It
 
 
 def make_networks(run: setup.Run, num_steps: int, per_epoch: int) -> dict[str, Network]:
-    """f_A, f_T and f_B, each with its own optimizer chain."""
+    """f_A, f_T and f_B, each with its own optimizer chain, whose rate follows its own updates."""
     phase = run.config.minimax
+    updates = count_updates(phase, num_steps, per_epoch)
     parts = {
         "anonymizer": modules.anonymizer(run.config),
         "action": modules.action(run.config, len(run.datasets.videos.actions)),
@@ -85,11 +87,31 @@ def make_networks(run: setup.Run, num_steps: int, per_epoch: int) -> dict[str, N
     return {
         name: Network(
             module,
-            setup.optimizer(phase[f"{name}_optimizer"], num_steps, per_epoch),
+            setup.optimizer(
+                phase[f"{name}_optimizer"],
+                updates[name],
+                max(1, round(updates[name] * per_epoch / max(1, num_steps))),
+            ),
             scrambled.get(name, False),
         )
         for name, module in parts.items()
     }
+
+
+def count_updates(phase: ConfigDict, num_steps: int, per_epoch: int) -> dict[str, int]:
+    """How many of the phase's steps update each network: {network: updates}.
+
+    Args:
+      phase: config.minimax.
+      num_steps: of the phase, the warm-up of f_T and f_B included.
+      per_epoch: steps of an epoch.
+    """
+    warmup = min(num_steps, round(phase.warmup_epochs * per_epoch))
+    shared, alone = phase.adversary_steps, phase.privacy_steps
+    cycles, rest = divmod(num_steps - warmup, 1 + shared + alone)
+    anonymizer = cycles + (rest > 0)
+    action = warmup + cycles * shared + min(max(0, rest - 1), shared)
+    return {"anonymizer": anonymizer, "action": action, "privacy": num_steps - anonymizer}
 
 
 def _initial_state(run: setup.Run, networks: dict[str, Network]) -> TrainState:
