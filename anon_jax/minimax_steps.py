@@ -60,11 +60,14 @@ def make_anonymizer_step(
     penalty: Penalty,
     privacy: PrivacyTerm,
     seed: int,
+    privacy_batch_norm: str = "running",
     accumulate: int = 1,
 ) -> Step:
     """Minimax step 1: f_A by L_A = w_T L_T - w_B L_B + w_P L_penalty; f_T and f_B frozen.
 
-    f_T and f_B run in evaluation mode, but the gradient goes through them to f_A. f_A sees the
+    f_T and f_B run in evaluation mode, but the gradient goes through them to f_A. With
+    `privacy_batch_norm` "batch" f_B runs as it does in its own updates, and what changes in it is
+    dropped: running statistics lag behind f_A, which learns to leave them. f_A sees the
     frames of the clips and both views of the images in one forward pass, so that its BatchNorm
     statistics are those of all that it anonymizes later. batch = {"clip": ..., "image": ...}.
     In lagrangian mode w_P is the state's multiplier, adapted after the update. With a penalty
@@ -78,13 +81,16 @@ def make_anonymizer_step(
         frames = images_of(clips, scrambled)  # [B, T, H, W, 3] -> [B*T, H, W, 3]
         views = both_views(batch["image"])
         inputs = jnp.concatenate([frames, images_of(views, scrambled)])
+        anonymizer_key, privacy_key = jax.random.split(key)
         output, stats = networks["anonymizer"].apply(
-            state.nets["anonymizer"], inputs, train=True, key=key
+            state.nets["anonymizer"], inputs, train=True, key=anonymizer_key
         )
         anonymized = clips_of(output[: len(frames)], clips.shape, scrambled)
         (logits, out), _ = networks["action"].apply(state.nets["action"], anonymized)
         seen = clips_of(output[len(frames) :], views.shape, scrambled)
-        told, _ = networks["privacy"].apply(state.nets["privacy"], seen)
+        told, _ = networks["privacy"].apply(
+            state.nets["privacy"], seen, train=privacy_batch_norm == "batch", key=privacy_key
+        )
         terms = {
             "action_loss": losses.cross_entropy(logits, batch["clip"]["action"]),
             "privacy_loss": privacy.fooled(told, batch["image"]),

@@ -43,6 +43,7 @@ _CHOICES: dict[str, Iterable[Any]] = {
     "networks.output_activation": ("sigmoid", "identity"),
     "data.test_crops": (1, 3),
     "obfuscation.detector": DETECTORS,
+    "minimax.privacy_batch_norm": ("running", "batch"),
     "minimax.penalty.mode": losses.PENALTY_MODES,
     "minimax.penalty.reduction": losses.REDUCTIONS,
     "minimax.supervised.objective": OBJECTIVES,

@@ -193,6 +193,9 @@ def _minimax() -> ConfigDict:
     phase.adversary_steps = 1  # updates of f_T and f_B after each update of f_A
     phase.privacy_steps = 0  # further updates of f_B alone after these
     phase.temperature = 0.1  # of NT-Xent
+    # What the BatchNorm of the frozen f_B normalises by while f_A learns: "running" statistics, as
+    # published, or those of the "batch", where no shift of all images alike can fool f_B.
+    phase.privacy_batch_norm = "running"
     phase.privacy_loss_ceiling = False  # cut L_B at chance, ln(2N - 1), when it is maximised
     phase.weights = ConfigDict()  # L_A = action L_T - privacy L_B + penalty L_penalty
     phase.weights.action = 1.0  # w_T

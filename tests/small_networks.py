@@ -67,13 +67,18 @@ def batch() -> dict[str, dict[str, np.ndarray]]:
 
 
 def make_small_anonymizer_step(
-    penalty_weight: float = 1.0, mode: str = "hinge", space: str = "pixel", budget: float = 0.05
+    penalty_weight: float = 1.0,
+    mode: str = "hinge",
+    space: str = "pixel",
+    budget: float = 0.05,
+    privacy_batch_norm: str = "running",
 ) -> Step:
     return make_anonymizer_step(
         networks(),
         weights=Weights(penalty=penalty_weight),
         penalty=Penalty(budget=budget, mode=mode, space=space, multiplier_rate=2.0),
         privacy=PRIVACY,
+        privacy_batch_norm=privacy_batch_norm,
         seed=5,
     )
 

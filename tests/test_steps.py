@@ -119,7 +119,9 @@ def test_a_budget_that_is_never_reached_equals_spact():
     assert same(free.nets, spact.nets)
 
 
-def _step_1_by_hand(state: TrainState, weights: dict[str, float], budget: float):
+def _step_1_by_hand(
+    state: TrainState, weights: dict[str, float], budget: float, privacy_batch_norm: str
+):
     """L_A = w_T L_T - w_B L_B + w_P max(0, RMS - B), with plain calls of modules and optax."""
     anonymizer, action, privacy = (
         networks()[n].module for n in ("anonymizer", "action", "privacy")
@@ -142,7 +144,13 @@ def _step_1_by_hand(state: TrainState, weights: dict[str, float], budget: float)
         logits, _ = action.apply(frozen(state.nets["action"]), seen, train=False)
         log_probabilities = logits - jax.scipy.special.logsumexp(logits, axis=-1, keepdims=True)
         loss_t = -(log_probabilities[0, 0] + log_probabilities[1, 2]) / 2
-        z, _ = privacy.apply(frozen(state.nets["privacy"]), output[BATCH * FRAMES :], train=False)
+        views_seen = output[BATCH * FRAMES :]
+        if privacy_batch_norm == "batch":
+            (z, _), _ = privacy.apply(
+                frozen(state.nets["privacy"]), views_seen, train=True, mutable=["batch_stats"]
+            )
+        else:
+            z, _ = privacy.apply(frozen(state.nets["privacy"]), views_seen, train=False)
         # Two pairs: anchor i, its positive, and the two negatives, by name.
         loss_b = 0.0
         for anchor, positive, negatives in (
@@ -163,10 +171,17 @@ def _step_1_by_hand(state: TrainState, weights: dict[str, float], budget: float)
     return grads, stats
 
 
-def test_minimax_step_1_equals_the_step_written_out():
+PRIVACY_BATCH_NORMS = ("running", "batch")
+
+
+@pytest.mark.parametrize("privacy_batch_norm", PRIVACY_BATCH_NORMS)
+def test_minimax_step_1_equals_the_step_written_out(privacy_batch_norm):
     state = initial_state()
-    after, _ = anonymizer_step()(state, batch())
-    grads, stats = jax.jit(lambda s: _step_1_by_hand(s, {"t": 1, "b": 1, "p": 1}, 0.05))(state)
+    step = anonymizer_step(1.0, "hinge", "pixel", 0.05, privacy_batch_norm)
+    after, _ = step(state, batch())
+    weights = {"t": 1, "b": 1, "p": 1}
+    by_hand = jax.jit(lambda s: _step_1_by_hand(s, weights, 0.05, privacy_batch_norm))
+    grads, stats = by_hand(state)
     net = state.nets["anonymizer"]
     updates, _ = optax.adam(RATES["anonymizer"]).update(grads, net.opt_state, net.params)
     expected = optax.apply_updates(net.params, updates)
@@ -182,6 +197,19 @@ def test_minimax_step_1_equals_the_step_written_out():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
     moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), expected, net.params)
     assert max(jax.tree.leaves(moved)) == pytest.approx(RATES["anonymizer"], rel=1e-2)
+
+
+@pytest.mark.parametrize("privacy_batch_norm", PRIVACY_BATCH_NORMS)
+def test_running_statistics_of_the_frozen_f_b_matter_where_it_goes_by_them(privacy_batch_norm):
+    state = initial_state()
+    privacy = state.nets["privacy"]
+    shifted = privacy.replace(batch_stats=jax.tree.map(lambda s: s + 1, privacy.batch_stats))
+    other = state.replace(nets={**state.nets, "privacy": shifted})
+    step = anonymizer_step(1.0, "hinge", "pixel", 0.05, privacy_batch_norm)
+    ours, theirs = (step(start, batch())[0].nets for start in (state, other))
+    assert same(ours["anonymizer"], theirs["anonymizer"]) == (privacy_batch_norm == "batch")
+    assert same(ours["privacy"], privacy)
+    assert same(theirs["privacy"], shifted)
 
 
 def test_step_2_trains_each_classifier_by_its_own_loss():

@@ -147,6 +147,7 @@ def make_cycle(run: setup.Run, networks: dict[str, Network]) -> list[Step]:
         networks,
         weights=weights,
         penalty=Penalty(**phase.penalty, constant=run.config.compat.constant_penalty),
+        privacy_batch_norm=phase.privacy_batch_norm,
         **shared,
     )
     adversary_step = make_adversary_step(networks, **shared)
