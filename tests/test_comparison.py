@@ -72,6 +72,29 @@ def test_the_front_and_the_volume_of_the_budgets(tmp_path):
     assert markdown_row(table, "penalty")[1:3] == ["0.1, 0.3", "2"]
 
 
+def test_the_volume_of_all_settings_of_a_method(tmp_path):
+    # Seed 0 of the raw row: Top-1 1, cMAP .9; chance .2 and .4, as in the test above.
+    stronger = [("minimax.weights.privacy", 3.0)]
+    spact = [
+        make_run(tmp_path / "spact", "spact", 0, scores(0.8, 0.7)),
+        make_run(tmp_path / "stronger", "spact", 0, scores(0.6, 0.5), changes=stronger),
+    ]
+    raw = make_run(tmp_path / "raw", "raw", 0, scores(1.0, 0.9))
+    _, markdown, report = compare([raw, *spact], tmp_path / "out")
+    found = report["protocols"][0]["hypervolumes"]
+    volumes = {item["series"]: item["volume"]["mean"] for item in found}
+    # (privacy, utility): (.4, .75) and (.8, .5), together .8 * .5 + .4 * .25.
+    assert volumes == pytest.approx(
+        {
+            "spact, weights.privacy = 1": 0.3,
+            "spact, weights.privacy = 3": 0.4,
+            "spact, all 2 settings": 0.5,
+        }
+    )
+    table = markdown[markdown.index("| Budgets B |") :]
+    assert markdown_row(table, "spact, all 2 settings")[2:] == ["1", "0.500"]
+
+
 def test_a_budget_without_a_seed_leaves_that_seed_out_of_the_volume(tmp_path):
     folders = make_sweep(tmp_path / "cells")
     _, markdown, report = compare(folders[:-1], tmp_path / "out")

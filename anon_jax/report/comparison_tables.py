@@ -21,7 +21,7 @@ def build(protocol: Mapping[str, Any]) -> dict[str, Any]:
         "frames": _frames(protocol["rows"]),
         "cost": _cost(protocol["rows"]),
         "attributes": _attributes(protocol),
-        "hypervolumes": _hypervolumes(protocol["hypervolumes"], protocol["rows"]),
+        "hypervolumes": _hypervolumes(protocol["hypervolumes"]),
         "published": [_published(table, protocol["rows"]) for table in protocol["published"]],
         "fields": Table(
             ["Field", "Value"],
@@ -196,14 +196,13 @@ def _attributes(protocol: Mapping[str, Any]) -> Table:
     return Table(["AP in %", *headers], rows)
 
 
-def _hypervolumes(found: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> Table:
+def _hypervolumes(found: Sequence[Mapping[str, Any]]) -> Table:
     cells = []
     for item in found:
         volume = item["volume"]
-        seeds = {seed for row in rows if row["series"] == item["series"] for seed in row["seeds"]}
         count = len(volume["values"]) if volume else 0
         budgets = ", ".join(short(budget) for budget in item["budgets"]) or MISSING
-        of_seeds = str(count) if count == len(seeds) else f"{count} of {len(seeds)}"
+        of_seeds = str(count) if count == len(item["seeds"]) else f"{count} of {len(item['seeds'])}"
         cells.append([item["series"], budgets, of_seeds, shown(volume, 1, 3)])
     return Table(["Method", "Budgets B", "Seeds", "Hypervolume"], cells)
 

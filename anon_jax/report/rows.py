@@ -72,20 +72,36 @@ def front(rows: Sequence[Row], leakage: str) -> list[int]:
 def hypervolumes(rows: Sequence[Row], leakage: str) -> list[dict[str, Any]]:
     """The area that the budgets of a method dominate, by seed, then over the seeds.
 
-    A seed counts where all budgets of the method have been measured with it.
+    Of a method that is there with several settings beside its budget, all of them together follow:
+    what trades action for leakage is the budget of one method, and a weight of another. A seed
+    counts where all rows of a series have been measured with it; "seeds" names all that are there.
     """
-    series: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["method"] != "raw":
-            series.setdefault(row["series"], []).append(row)
+    rows = [row for row in rows if row["method"] != "raw"]
+    groups = [
+        (name, [row["budget"] for row in members if row["budget"] is not None], members)
+        for name, members in _grouped(rows, "series").items()
+    ]
+    groups += [
+        (f"{method}, all {len(members)} settings", [], members)
+        for method, members in _grouped(rows, "method").items()
+        if len(_grouped(members, "series")) > 1
+    ]
     return [
         {
             "series": name,
-            "budgets": [row["budget"] for row in members if row["budget"] is not None],
+            "budgets": budgets,
+            "seeds": sorted({seed for row in members for seed in row["seeds"]}),
             "volume": interval(_areas(members, leakage)),
         }
-        for name, members in series.items()
+        for name, budgets, members in groups
     ]
+
+
+def _grouped(rows: Sequence[Row], field: str) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row[field], []).append(row)
+    return groups
 
 
 def _areas(rows: Sequence[Row], leakage: str) -> dict[int, float | None]:
