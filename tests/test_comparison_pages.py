@@ -6,9 +6,11 @@ import re
 import cv2
 import pytest
 from comparison_samples import DATASETS, add_picture, compare, make_run, make_sweep, scores
+from matplotlib.figure import Figure
 from test_report import EVIL, Elements, markdown_row
 
 from anon_jax.errors import WorkdirError
+from anon_jax.report import comparison_charts
 from anon_jax.report.__main__ import main
 from anon_jax.report.compare import write_comparison
 
@@ -219,3 +221,18 @@ def test_a_comparison_is_written_whole_or_not_at_all(tmp_path):
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
     with pytest.raises(WorkdirError, match="is a file"):
         write_comparison(folders, output / "report.md")
+
+
+@pytest.mark.parametrize(("letters", "columns"), [(4, 3), (20, 2), (40, 1)])
+def test_the_legend_of_the_trade_off_stays_inside_the_figure(letters, columns):
+    figure = Figure(figsize=(5.2, 4.4))
+    axes = figure.add_subplot()
+    for name in range(12):
+        axes.plot([0, 1], [0, 1], label=f"{name:02d}" + "x" * (letters - 2))
+    comparison_charts.add_legend(figure)
+    figure.draw_without_rendering()  # places the texts
+    (legend,) = figure.legends
+    places = [text.get_window_extent().x0 for text in legend.get_texts()]
+    assert len(set(map(round, places))) == columns
+    assert legend.get_window_extent().width <= figure.bbox.width
+    assert figure.get_figheight() >= 4.4

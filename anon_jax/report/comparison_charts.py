@@ -1,5 +1,6 @@
 """The charts of a comparison: what is kept against what leaks, and bars for each attribute."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from anon_jax.report.drawing import (
 
 Row = Mapping[str, Any]
 
+# Rows of the legend that the trade-off has room for, and the height of each one more, in inches.
+_LEGEND_ROWS, _LEGEND_ROW = 4, 0.17
 _LETTERS = 32  # of a row's name beside a bar; its budget stands at the end
 
 
@@ -47,9 +50,20 @@ def draw_tradeoff(protocol: Mapping[str, Any]) -> Chart | None:
         axes.set_xlabel(f"normalised leakage, {LEAKAGES[leakage]} (0 chance, 1 raw)")
         axes.set_ylabel("action Top-1 (%)")
         axes.grid()
-        figure.legend(loc="outside upper center", ncols=3)
+        add_legend(figure)
         title = "Action kept against attributes leaked"
         return Chart(title, f"tradeoff_{protocol['number']}.svg", to_svg(figure))
+
+
+def add_legend(figure: Figure) -> None:
+    """Above the axes, in as many columns as fit: names say what tells settings apart."""
+    for columns in (3, 2, 1):
+        legend = figure.legend(loc="outside upper center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            more_rows = max(0, math.ceil(len(legend.get_texts()) / columns) - _LEGEND_ROWS)
+            figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * more_rows)
+            return
+        legend.remove()
 
 
 def draw_attributes(protocol: Mapping[str, Any]) -> list[Chart]:
