@@ -107,11 +107,21 @@ def count_updates(phase: ConfigDict, num_steps: int, per_epoch: int) -> dict[str
       per_epoch: steps of an epoch.
     """
     warmup = min(num_steps, round(phase.warmup_epochs * per_epoch))
-    shared, alone = phase.adversary_steps, phase.privacy_steps
-    cycles, rest = divmod(num_steps - warmup, 1 + shared + alone)
-    anonymizer = cycles + (rest > 0)
-    action = warmup + cycles * shared + min(max(0, rest - 1), shared)
+    order = _order(phase)
+    cycles, rest = divmod(num_steps - warmup, len(order))
+    counts = {name: cycles * order.count(name) + order[:rest].count(name) for name in order}
+    anonymizer = counts["anonymizer"]
+    action = warmup + counts.get("adversary", 0)
     return {"anonymizer": anonymizer, "action": action, "privacy": num_steps - anonymizer}
+
+
+def _order(phase: ConfigDict) -> list[str]:
+    """Names of the steps of a cycle: f_A, then f_T with f_B, then f_B alone."""
+    return [
+        "anonymizer",
+        *["adversary"] * phase.adversary_steps,
+        *["privacy"] * phase.privacy_steps,
+    ]
 
 
 def _initial_state(run: setup.Run, networks: dict[str, Network]) -> TrainState:
@@ -152,11 +162,15 @@ def make_cycle(run: setup.Run, networks: dict[str, Network]) -> list[Step]:
     )
     adversary_step = make_adversary_step(networks, **shared)
     privacy_step = make_privacy_step(networks, **shared)
-    anonymizer, adversary, alone = (
-        compile_step(step, run.mesh, remat=run.config.remat)
-        for step in (anonymizer_step, adversary_step, privacy_step)
-    )
-    return [anonymizer, *[adversary] * phase.adversary_steps, *[alone] * phase.privacy_steps]
+    steps = {
+        "anonymizer": anonymizer_step,
+        "adversary": adversary_step,
+        "privacy": privacy_step,
+    }
+    compiled = {
+        name: compile_step(step, run.mesh, remat=run.config.remat) for name, step in steps.items()
+    }
+    return [compiled[name] for name in _order(phase)]
 
 
 def _privacy_term(run: setup.Run) -> PrivacyTerm:
