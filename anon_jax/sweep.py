@@ -11,6 +11,7 @@ At SIGTERM or SIGINT the cells save and leave, then the sweep does, with the exi
 
 import dataclasses
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -36,10 +37,15 @@ _LINES = 3  # of a failed cell's log that the summary shows
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run: its folder below the sweep's, and the fields that make it what it is."""
+    """One run: its folder below the sweep's, and the fields that make it what it is.
+
+    Attributes:
+      pretrained: folder of the run that has to be done before; "" = none.
+    """
 
     folder: str
     overrides: tuple[str, ...]
+    pretrained: str = ""
 
 
 def plan(
@@ -68,13 +74,27 @@ def plan(
             shared.append(Cell(pretrained, (*of_seed, phases)))
         for method, budget in _grid(methods, budgets):
             overrides = [*of_seed, f"--config.method={method}", "--config.evaluate_raw=False"]
-            if get_method(method).learned:
-                overrides.append(f"--config.pretrained={workdir / pretrained}")
+            needed = pretrained if get_method(method).learned else ""
+            if needed:
+                overrides.append(f"--config.pretrained={workdir / needed}")
             if budget is not None:
                 overrides.append(f"--config.minimax.penalty.budget={float(budget)}")
             parts = [method, *([] if budget is None else [f"B{float(budget):g}"]), f"seed{seed}"]
-            cells.append(Cell(f"cells/{'-'.join(parts)}", tuple(overrides)))
+            cells.append(Cell(f"cells/{'-'.join(parts)}", tuple(overrides), needed))
     return shared, cells
+
+
+def run_grid(
+    shared: Sequence[Cell], cells: Sequence[Cell], command: Sequence[str], workdir: Path, jobs: int
+) -> tuple[list[str], int]:
+    """Runs the pre-trainings, then the cells, but for those whose pre-training failed.
+
+    Returns the folders of what failed, and how many cells were not begun for it.
+    """
+    failed = run_cells(shared, command, workdir, jobs)
+    possible = [cell for cell in cells if cell.pretrained not in failed]
+    failed += run_cells(possible, command, workdir, jobs)
+    return failed, len(cells) - len(possible)
 
 
 def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs: int) -> list[str]:
@@ -131,8 +151,8 @@ def _check_number(flag: str, text: str, kind: type) -> None:
     except ValueError:
         word = "whole number" if kind is int else "number"
         raise ConfigError(f"--{flag}: '{text}' is no {word}") from None
-    if number < 0:
-        raise ConfigError(f"--{flag}: {text} is below 0")
+    if not 0 <= number < math.inf:
+        raise ConfigError(f"--{flag}: {text} is not a finite number from 0 on")
 
 
 def _done_mark(workdir: Path, cell: Cell) -> Path:
@@ -212,8 +232,7 @@ def _main(argv: list[str]) -> None:
             with workdir_lock(workdir):
                 settings.claim_workdir(workdir, values.config)
                 say(f"{len(cells)} cells and {len(shared)} pre-trainings in {workdir}")
-                failed = run_cells(shared, command, workdir, values.jobs)
-                failed = failed or run_cells(cells, command, workdir, values.jobs)
+                failed, waiting = run_grid(shared, cells, command, workdir, values.jobs)
         except RunError as error:
             sys.exit(f"error: {error}")
         except OSError as error:
@@ -221,16 +240,21 @@ def _main(argv: list[str]) -> None:
         except interruption.Interrupted:
             say("interrupted: the cells have saved and left; the same command goes on")
             sys.exit(interruption.EXIT_CODE)
-    _summarise(failed, workdir)
+    _summarise(failed, waiting, workdir)
 
 
-def _summarise(failed: Sequence[str], workdir: Path) -> None:
-    """Names the cells that failed, or the command that reports on all."""
+def _summarise(failed: Sequence[str], waiting: int, workdir: Path) -> None:
+    """Names the runs that failed, or the command that reports on all.
+
+    Args:
+      waiting: how many cells were not begun, for a pre-training that they need failed.
+    """
     for folder in failed:
         log = _log(workdir, folder)
         say(f"failed: {folder}, see {log}\n{_last_lines(log)}")
     if failed:
-        sys.exit(f"error: {len(failed)} failed; the same command tries them again")
+        behind = f", and {waiting} more that need one of them" if waiting else ""
+        sys.exit(f"error: {len(failed)} failed{behind}; the same command tries them again")
     print(f"python -m anon_jax.report {workdir / 'cells'}/* --output={workdir / 'report'}")
 
 

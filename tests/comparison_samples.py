@@ -53,7 +53,7 @@ def make_run(folder, method, seed, found, *, budget=0.3, changes=(), datasets=No
         "method": method,
         "seed": seed,
         "datasets": datasets or DATASETS,
-        "minimax": {"penalty/distance": 0.25, "penalty/active": 0.5} if learned else {},
+        "minimax": {"penalty/distance": 0.25, "penalty/active": 0.9} if learned else {},
         "seconds": {"minimax": seconds, "evaluate_action": 7.0},
     }
     config = {
@@ -81,6 +81,11 @@ def make_run(folder, method, seed, found, *, budget=0.3, changes=(), datasets=No
     folder.mkdir(parents=True)
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "config.json").write_text(json.dumps(config))
+    if learned:  # active in (10 * 1 + 30 / 3) / 40 = half of the steps
+        lines = [{"step": 10, "penalty/active": 1.0}, {"step": 40, "penalty/active": 1 / 3}]
+        (folder / "metrics").mkdir()
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
+        (folder / "metrics" / "minimax.jsonl").write_text(text)
     return folder
 
 

@@ -1,5 +1,7 @@
 """The figures of a comparison, by hand: intervals, drops, volumes, protocols, what is missing."""
 
+import json
+
 import pytest
 from comparison_samples import DATASETS, compare, make_run, make_sweep, scores
 from test_report import markdown_row
@@ -86,8 +88,8 @@ def test_the_volume_of_all_settings_of_a_method(tmp_path):
     # (privacy, utility): (.4, .75) and (.8, .5), together .8 * .5 + .4 * .25.
     assert volumes == pytest.approx(
         {
-            "spact, weights.privacy = 1": 0.3,
-            "spact, weights.privacy = 3": 0.4,
+            "spact, w_B = 1": 0.3,
+            "spact, w_B = 3": 0.4,
             "spact, all 2 settings": 0.5,
         }
     )
@@ -109,6 +111,35 @@ def test_one_seed_has_no_interval_and_the_page_says_so(tmp_path):
     assert markdown_row(markdown, "penalty, B = 0.1")[2:5] == ["90.0", "10.0", "90.0"]
     assert "All rows are of one seed, so without an interval." in html
     assert rows_of(report)["penalty, B = 0.1"]["figures"]["top1"]["high"] is None
+
+
+def test_one_seed_shows_the_bootstrap_over_its_clips(tmp_path):
+    entries = [scores(0.8, 0.7), scores(0.6, 0.7)]
+    for entry in entries:
+        entry["action"] |= {"top1_interval": [0.75, 0.9], "majority": 0.25}
+        entry["privacy"]["cmap_interval"] = [0.66, 0.72]
+    folders = [make_run(tmp_path / str(i), "raw", i, entry) for i, entry in enumerate(entries)]
+    html, markdown, _ = compare(folders[:1], tmp_path / "one")
+    cells = [cell.replace("\\", "") for cell in markdown_row(markdown, "raw")]
+    assert (cells[2], cells[5]) == ("80.0 [75.0 to 90.0]", "70.0 [66.0 to 72.0]")
+    assert "Top-1, % (chance 20.0, always the commonest 25.0)" in html
+    # Several trainings say more than one set of clips.
+    _, markdown, report = compare(folders, tmp_path / "both")
+    assert markdown_row(markdown, "raw")[2].startswith("70.0 \u00b1")
+    assert rows_of(report)["raw"]["clips"]["1"] == {"top1": [0.75, 0.9], "cmap": [0.66, 0.72]}
+
+
+def test_other_builds_of_a_dataset_and_other_commits_are_named(tmp_path):
+    folders = make_sweep(tmp_path / "cells")
+    for folder, fingerprint, commit in zip(folders[:2], ("a" * 64, "b" * 64), "xy", strict=True):
+        results = json.loads((folder / "results.json").read_text())
+        results |= {"data": {"moving_figures/videos": fingerprint}, "commit": commit * 40}
+        (folder / "results.json").write_text(json.dumps(results))
+    html = compare(folders, tmp_path / "out")[0]
+    assert "different builds of moving_figures/videos" in html
+    assert f"aaaaaaaaaaaa: {folders[0]}; bbbbbbbbbbbb: {folders[1]}" in html
+    assert "several commits of the code: unknown (4), xxxxxxx (1), yyyyyyy (1)" in html
+    assert "different builds" not in compare(folders[1:], tmp_path / "alike")[0]
 
 
 def test_protocols_stand_in_tables_of_their_own(tmp_path):

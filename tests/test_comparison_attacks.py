@@ -73,7 +73,7 @@ def test_attacks_frames_and_cost_have_tables(tmp_path):
     html, markdown, report = compare(make_attacked_sweep(tmp_path / "cells"), tmp_path / "out")
     row = markdown_row(markdown[markdown.index("### Attacks") :], "weak_blur")
     # .85 and .83, 12.7062 * .01 = .127; without an f_A there is no white box.
-    assert row[4:] == ["84.0 ± 12.7", "\u2014", "reconstruction"]
+    assert row[4:] == ["84.0 ± 12.7", "\u2014", "reconstruction, resnet_tiny-seed0"]
     again = markdown[markdown.index("### Frames and people") :]
     assert markdown_row(again, "weak_blur")[1:] == [
         *("24.2 ± 0.0", "0.820 ± 0.000", "50.0 ± 0.0", "25.0 ± 0.0")

@@ -84,6 +84,23 @@ def test_published_figures_stand_beside_runs_on_the_same_datasets(tmp_path):
     assert "chance cMAP is 58.4 %" in html
     assert "another machine and from other backbones" in html
     assert "SPAct |" not in table  # was not published on VPHMDB
+    # Its test records are not those of the table, whose chance is 58.4 %.
+    assert "Chance cMAP of our test records is 40.0 %, of theirs 58.4 %" in html
+
+
+@pytest.mark.parametrize(("videos", "chance", "sentences"), [(3783, 0.2485, 0), (100, 0.3, 2)])
+def test_a_part_of_the_published_test_set_is_told_from_all_of_it(
+    tmp_path, videos, chance, sentences
+):
+    names = {"videos": "ucf101/split1", "attack_videos": "ucf101/split1"}
+    names |= dict.fromkeys(("images", "attack_images"), "vispr/vispr1")
+    entry = scores(0.8, 0.7, chance_cmap=chance)
+    entry["action"]["num_videos"] = videos
+    changes = [("evaluate_privacy.source", "images")]
+    folder = make_run(tmp_path / "x", "raw", 0, entry, datasets=names, changes=changes)
+    html = compare([folder], tmp_path / "out")[0]
+    assert html.count("these are not the same records") == sentences
+    assert ("on 100 videos, theirs on 3,783" in html) == bool(sentences)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +238,23 @@ def test_a_comparison_is_written_whole_or_not_at_all(tmp_path):
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
     with pytest.raises(WorkdirError, match="is a file"):
         write_comparison(folders, output / "report.md")
+
+
+def test_settings_that_read_alike_when_cut_are_written_out(tmp_path):
+    field = "minimax.penalty.a_field_with_a_long_name"
+    cells = [
+        make_run(tmp_path / str(value), "penalty", 0, scores(0.5, 0.6), changes=[(field, value)])
+        for value in (100012345, 200012345)
+    ]
+    raw = make_run(tmp_path / "raw", "raw", 0, scores(0.9, 0.9))
+    compare([raw, *cells], tmp_path / "out")
+    tradeoff, bars = (
+        (tmp_path / "out" / name).read_text()
+        for name in ("tradeoff_1.svg", "attribute_1_01_glasses.svg")
+    )
+    for value in (100012345, 200012345):
+        assert f"penalty, a_field_with_a_long_name = {value}" in tradeoff
+        assert f"penalty, a_field_with_a_long_name = {value}, B = 0.3<" in bars
 
 
 @pytest.mark.parametrize(("letters", "columns"), [(4, 3), (20, 2), (40, 1)])

@@ -10,7 +10,7 @@ import pytest
 from video_samples import ROOT
 
 from anon_jax.errors import ConfigError
-from anon_jax.sweep import Cell, plan, run_cells
+from anon_jax.sweep import Cell, plan, run_cells, run_grid
 
 
 def test_the_cells_of_a_grid(tmp_path):
@@ -44,7 +44,9 @@ def test_a_grid_without_learned_methods_or_budgets(tmp_path):
     [
         (["rwa"], [], ["0"], "'rwa'; known methods: raw"),
         (["raw"], ["x"], ["0"], "--budgets: 'x' is no number"),
-        (["raw"], ["-1"], ["0"], "--budgets: -1 is below 0"),
+        (["raw"], ["-1"], ["0"], "--budgets: -1 is not a finite number from 0 on"),
+        (["raw"], ["nan"], ["0"], "--budgets: nan is not a finite number"),
+        (["raw"], ["inf"], ["0"], "--budgets: inf is not a finite number"),
         (["raw"], [], ["0.5"], "--seeds: '0.5' is no whole number"),
         ([], [], ["0"], "need at least one entry"),
     ],
@@ -89,6 +91,17 @@ def test_done_cells_are_skipped_and_failed_ones_tried_again(tmp_path, command, c
     (tmp_path / "b" / "mended").touch()
     assert run_cells(cells, command, tmp_path, jobs) == []
     assert [starts(tmp_path, name) for name in "abc"] == [1, 2, 1]
+
+
+def test_a_failed_pretraining_stops_only_the_cells_that_need_it(tmp_path, command):
+    shared = [Cell("pre0", ("--fail",)), Cell("pre1", ())]
+    cells = [Cell("raw0", ()), Cell("spact0", (), "pre0"), Cell("spact1", (), "pre1")]
+    assert run_grid(shared, cells, command, tmp_path, 1) == (["pre0"], 1)
+    assert [starts(tmp_path, name) for name in ("raw0", "spact1")] == [1, 1]
+    assert not (tmp_path / "spact0").exists()
+    (tmp_path / "pre0" / "mended").touch()
+    assert run_grid(shared, cells, command, tmp_path, 1) == ([], 0)
+    assert [starts(tmp_path, name) for name in ("raw0", "spact0", "spact1")] == [1, 1, 1]
 
 
 def test_what_makes_a_cell_replaces_the_users_own_value(tmp_path):

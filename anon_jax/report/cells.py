@@ -7,7 +7,7 @@ from typing import Any
 
 from anon_jax.methods import METHODS
 from anon_jax.metrics import normalised_leakage
-from anon_jax.report.measured import ratio
+from anon_jax.report.measured import interval, mean_over_steps, ratio
 from anon_jax.report.protocols import Fields, key, variant_of
 from anon_jax.report.runs import LeftOut, Run
 from anon_jax.report.tree import at, number
@@ -110,6 +110,18 @@ def figures(cell: Cell) -> dict[str, float | None]:
     }
 
 
+def bootstrapped(cell: Cell) -> dict[str, list[float]]:
+    """{figure: [low, high]}, 95 % over the test clips of this run, by groups where there are any.
+
+    Says how much the choice of the test clips matters; not what another training would give.
+    """
+    found = {
+        "top1": interval(at(cell.found, "action", "top1_interval")),
+        "cmap": interval(at(cell.found, "privacy", "cmap_interval")),
+    }
+    return {name: limits for name, limits in found.items() if limits}
+
+
 def _worst_cmap(cell: Cell) -> float | None:
     if cell.method == "raw":
         return number(at(cell.found, "privacy", "cmap"))
@@ -125,7 +137,7 @@ def _training(cell: Cell) -> dict[str, float | None]:
     spent = [number(at(results, "seconds", phase)) for phase in TRAINING]
     known = [seconds for seconds in spent if seconds is not None]
     method = METHODS.get(cell.method)
-    active = number(at(results, "minimax", "penalty/active"))
+    active = mean_over_steps(cell.run.minimax, "penalty/active")
     return {
         "distance": number(at(results, "minimax", "penalty/distance")),
         # Without a penalty it is counted against a budget that nothing depends on.

@@ -53,6 +53,7 @@ def _protocol(
         "num_runs": len(runs),
         "chance": {
             "top1": number(fields.get("action: chance")),
+            "majority": _majority(cells),
             "cmap": number(fields.get("privacy: chance_cmap")),
             "f1": number(fields.get("privacy: always_yes_f1")),
             "rank1": number(fields.get("identity: chance_rank1")),
@@ -64,6 +65,8 @@ def _protocol(
         "leakage": leakage,
         "hypervolumes": hypervolumes(rows, leakage),
         "missing_raw": _missing_raw(cells),
+        "builds": _builds(runs),
+        "commits": dict(Counter(str(run.results.get("commit") or "unknown") for run in runs)),
         "init_from": sorted({folder for run in runs if (folder := init_from(run))}),
         "elsewhere": [str(run.folder) for run in runs if any(run is other for other in shared)],
         "repeated": [{"folder": item.folder, "reason": item.reason} for item in repeated],
@@ -77,6 +80,12 @@ def _protocol(
         "difference": words.difference(protocol),
         "notes": notes(protocol),
     }
+
+
+def _majority(cells: Sequence[Cell]) -> float | None:
+    """Top-1 of always answering the commonest action of the test split."""
+    found = (number(at(cell.found, "action", "majority")) for cell in cells)
+    return next((share for share in found if share is not None), None)
 
 
 def _missing_raw(cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -93,6 +102,16 @@ def _missing_raw(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         {"seed": seed, "measurements": _once(measurements), "folders": _once(folders)}
         for seed, (measurements, folders) in sorted(missing.items())
     ]
+
+
+def _builds(runs: Sequence[Run]) -> dict[str, dict[str, list[str]]]:
+    """{dataset: {fingerprint: folders}} of the datasets that these runs had different builds of."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        for dataset, fingerprint in (at(run.results, "data") or {}).items():
+            folders = found.setdefault(dataset, {}).setdefault(str(fingerprint), [])
+            folders.append(str(run.folder))
+    return {dataset: builds for dataset, builds in found.items() if len(builds) > 1}
 
 
 def _once(names: Sequence[str]) -> list[str]:
@@ -125,6 +144,7 @@ def _published(fields: Fields) -> list[dict[str, Any]]:
             ],
             "chance_cmap": None if table.chance_cmap is None else table.chance_cmap / 100,
             "always_yes_f1": table.always_yes_f1,
+            "differs": published.differing_records(table, fields, action, privacy),
             "rows": published.published_rows(table, action, privacy),
         }
         for table, action, privacy in published.matching(fields)

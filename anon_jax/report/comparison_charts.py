@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -42,9 +43,11 @@ def draw_tradeoff(protocol: Mapping[str, Any]) -> Chart | None:
         axes = figure.add_subplot()
         _draw_levels(axes, protocol["chance"]["top1"])
         _draw_front(axes, [row for row in rows if row["front"]], leakage)
-        for series, style in _styles(protocol["rows"]).items():
+        styles = _styles(protocol["rows"])
+        labels = _labels(list(styles), lambda name: shorten(name, _LETTERS))
+        for series, style in styles.items():
             members = [row for row in rows if row["series"] == series]
-            _draw_series(axes, series, members, style, leakage)
+            _draw_series(axes, labels[series], members, style, leakage)
         axes.set_xlim(*_around(axes.get_xlim(), 0.0, 1.0))
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.set_xlabel(f"normalised leakage, {LEAKAGES[leakage]} (0 chance, 1 raw)")
@@ -104,7 +107,8 @@ def _draw_bars(
         )
         if prevalence is not None:
             axes.axvline(percent(prevalence), color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
-        axes.set_yticks(places, [_shorten(row["name"]) for row, _ in found], fontsize=8)
+        labels = _labels([row["name"] for row, _ in found], _shorten)
+        axes.set_yticks(places, [labels[row["name"]] for row, _ in found], fontsize=8)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.set_xlim(0, 100)
@@ -139,7 +143,7 @@ def _draw_front(axes: Axes, rows: Sequence[Row], name: str) -> None:
 
 
 def _draw_series(
-    axes: Axes, series: str, rows: Sequence[Row], style: int, leakage_name: str
+    axes: Axes, label: str, rows: Sequence[Row], style: int, leakage_name: str
 ) -> None:
     if not rows:
         return
@@ -159,7 +163,7 @@ def _draw_series(
         linewidth=1.4,
         elinewidth=0.9,
         capsize=2.0,
-        label=shorten(series, _LETTERS),
+        label=label,
     )
     for row, x, y in zip(rows, leakage, top1, strict=True):
         if row["budget"] is not None:
@@ -196,6 +200,13 @@ def _mean(row: Row, name: str) -> float:
 def _half(figure: Mapping[str, Any], scale: float = 100) -> float:
     """Half of an interval; NaN, which is not drawn, with one seed."""
     return np.nan if figure["high"] is None else scale * (figure["high"] - figure["mean"])
+
+
+def _labels(names: Sequence[str], cut: Callable[[str], str]) -> dict[str, str]:
+    """{name: what stands in a chart}: cut, but whole where two would read alike."""
+    labels = {name: cut(name) for name in names}
+    times = Counter(labels.values())
+    return {name: label if times[label] == 1 else name for name, label in labels.items()}
 
 
 def _shorten(name: str) -> str:

@@ -18,6 +18,10 @@ def notes(protocol: Mapping[str, Any]) -> list[str]:
         if row["frames_with_boxes"] is not None:
             found.append(detected(row["name"], row["frames_with_boxes"]))
     found += _not_attacked(protocol) + _clocks(rows)
+    found += [_builds(dataset, builds) for dataset, builds in protocol["builds"].items()]
+    if len(protocol["commits"]) > 1:
+        commits = (f"{name[:7]} ({n})" for name, n in sorted(protocol["commits"].items()))
+        found.append(f"The runs are of several commits of the code: {', '.join(commits)}.")
     if len(protocol["init_from"]) > 1:
         folders = "; ".join(protocol["init_from"])
         found.append(f"The pre-trained attackers start from different folders: {folders}.")
@@ -41,6 +45,14 @@ def _missing_raw(item: Mapping[str, Any]) -> str:
         "place on the chart. Run raw with the same config, python -m anon_jax.main "
         f"--config=CONFIG --config.method=raw --config.seed={seed} --workdir=DIR, and compare "
         "again with DIR among the folders."
+    )
+
+
+def _builds(dataset: str, builds: Mapping[str, Sequence[str]]) -> str:
+    listed = "; ".join(f"{name[:12]}: {', '.join(folders)}" for name, folders in builds.items())
+    return (
+        f"The runs read different builds of {dataset}, whose records may not be the same, so these "
+        f"figures compare with care. By fingerprint, {listed}."
     )
 
 

@@ -60,7 +60,7 @@ def _scores(protocol: Mapping[str, Any]) -> Table:
         [
             Column("Method", _name),
             Column("Seeds", lambda row: str(len(row["seeds"]))),
-            _figure(f"Top-1, % (chance {_level(chance['top1'])})", "top1"),
+            _figure(f"Top-1, % ({_top1_levels(chance)})", "top1"),
             _figure("Drop, points", "drop"),
             _figure("Kept, % of raw", "kept"),
             _figure(f"cMAP, % (chance {_level(chance['cmap'])})", "cmap"),
@@ -69,6 +69,13 @@ def _scores(protocol: Mapping[str, Any]) -> Table:
             Column("On the front", lambda row: "yes" if row["front"] else ""),
         ],
     )
+
+
+def _top1_levels(chance: Mapping[str, Any]) -> str:
+    text = f"chance {_level(chance['top1'])}"
+    if chance["majority"] is None:
+        return text
+    return f"{text}, always the commonest {_level(chance['majority'])}"
 
 
 def _attacks(protocol: Mapping[str, Any]) -> Table:
@@ -157,12 +164,14 @@ def _beyond_raw(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _strongest(row: Mapping[str, Any]) -> str:
-    """The kind of the strongest attack, with how many seeds where they differ."""
-    kinds = Counter(row["worst_attacks"].values())
-    if len(kinds) == 1:
-        return attack_name(next(iter(kinds)))
-    named = (f"{attack_name(kind)} ({number})" for kind, number in kinds.most_common())
-    return ", ".join(named) or MISSING
+    """Kind and network of the strongest attack, with how many seeds where they differ."""
+    found = Counter(
+        ", ".join(filter(None, (attack_name(worst["attack"]), worst["attacker"])))
+        for worst in row["worst_attacks"].values()
+    )
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{name} ({number})" for name, number in found.most_common()) or MISSING
 
 
 def _psnr(row: Mapping[str, Any]) -> str:
@@ -229,11 +238,19 @@ def _published(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> T
 
 
 def _cell(row: Mapping[str, Any], name: str, scale: float = 100, digits: int = 1) -> str:
-    """A figure of a row; raw beside itself is 0, 100 % or 1 by definition, without an interval."""
+    """A figure of a row; raw beside itself is 0, 100 % or 1 by definition, without an interval.
+
+    Of one seed, the bootstrap over its clips follows in brackets where there is one.
+    """
     figure = row["figures"][name]
     if figure and row["method"] == "raw" and name in _OF_RAW:
         figure = {**figure, "high": None}
-    return shown(figure, scale, digits, len(row["seeds"]))
+    text = shown(figure, scale, digits, len(row["seeds"]))
+    (clips,) = row["clips"].values() if len(row["clips"]) == 1 else ({},)
+    if figure is None or name not in clips:
+        return text
+    low, high = (f"{scale * limit:.{digits}f}" for limit in clips[name])
+    return f"{text}{SPACE}[{low}{SPACE}to{SPACE}{high}]"
 
 
 def _distance(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -11,8 +11,10 @@ LEAKAGES = {"leakage": "direct attack", "worst_leakage": "worst case"}
 # How the tables are to be read, once for the page.
 NOTES = (
     'Figures are means over seeds, "\u00b1" half of the 95 % interval of Student\'s t; a figure '
-    "without it is of one seed, and has no interval. Where intervals overlap, the order of two "
-    "rows may be chance. Nothing is cut off: what lies below chance or above raw is shown so.",
+    "without it is of one seed, and has no such interval. In brackets stands what a bootstrap over "
+    "the test clips of that seed gives (95 %): another choice of clips, not another training. "
+    "Where intervals overlap, the order of two rows may be chance. Nothing is cut off: what lies "
+    "below chance or above raw is shown so.",
     "Drop and share kept are against raw of the same seed and protocol, so against the method's "
     "own backbone. Normalised leakage is (cMAP - chance) / (raw cMAP - chance): 0 at chance, 1 as "
     'much as raw. "F1 tuned" takes its thresholds from the validation split.',
@@ -23,9 +25,10 @@ NOTES = (
     "reconstruction among them.",
     "The distance on test clips is the RMS from the raw ones, pixels in [0, 1]; PSNR and SSIM are "
     "of the anonymized frames. A flicker of 1 is no more than in the raw clips.",
-    "Penalty active is the share of the last tenth of the minimax steps in which the distance "
-    "exceeded B; training is the time of f_A's phases in the run itself, without a pre-training "
-    "taken over from another run. A dash stands for what was not measured or is not defined.",
+    "Penalty active is the share of f_A's updates in which the distance exceeded B; the distance "
+    "from raw is that of the last tenth of the minimax steps; training is the time of f_A's phases "
+    "in the run itself, without a pre-training taken over from another run. A dash stands for what "
+    "was not measured or is not defined.",
 )
 TRADEOFF_NOTE = (
     "Up and left is better: the action kept, the attributes hidden. Bars are 95 % intervals; a "
@@ -131,11 +134,22 @@ def published_note(table: Mapping[str, Any]) -> str:
             sentences.append("Its raw cMAP is about chance, so a leakage is not defined.")
     elif table["privacy"]:
         sentences.append("Its chance cMAP is not known, so a leakage cannot be given.")
+    sentences += [_differing_records(item) for item in table["differs"]]
     sentences += [
         f"{kind} were tested on other records than ours, and are left out."
         for kind in table["other_records"]
     ]
     return " ".join(sentences)
+
+
+def _differing_records(item: Mapping[str, float]) -> str:
+    if "num_videos" in item:
+        ours, theirs = f"{item['num_videos']:,}", f"{item['published']:,}"
+        text = f"Ours were tested on {ours} videos, theirs on {theirs}"
+    else:
+        ours, theirs = percent(item["chance_cmap"]), percent(item["published"])
+        text = f"Chance cMAP of our test records is {ours}, of theirs {theirs}"
+    return f"{text}: these are not the same records, so not even drops compare without care."
 
 
 def _attackers(fields: Mapping[str, Any]) -> str:

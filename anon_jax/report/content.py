@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from anon_jax.methods import METHODS
 from anon_jax.report import words
-from anon_jax.report.measured import further, interval
+from anon_jax.report.measured import further, interval, mean_over_steps
 from anon_jax.report.tree import at, number
 
 _ACTION = ("top1", "chance", "majority", "num_videos", "steps", "best_step")
@@ -123,7 +121,7 @@ def _minimax(
     facts = {
         "distance": number(last.get("penalty/distance")),
         "active": number(last.get("penalty/active")),
-        "active_all_steps": _mean_over_steps(lines, "penalty/active"),
+        "active_all_steps": mean_over_steps(lines, "penalty/active"),
         "multiplier": number(last.get("penalty/multiplier")),
         "steps": lines[-1]["step"] if lines else None,
         "has_penalty": method is None or method.penalty,
@@ -139,13 +137,3 @@ def _minimax(
         },
     }
     return {**facts, "verdict": words.penalty_verdict(facts)}
-
-
-def _mean_over_steps(lines: Sequence[Mapping[str, float]], name: str) -> float | None:
-    """A metric over the whole phase: a line is the mean of the steps since the line before it."""
-    covered = np.diff([line["step"] for line in lines], prepend=0)
-    found = [(line[name], n) for line, n in zip(lines, covered, strict=True) if name in line]
-    if not found:
-        return None
-    values, weights = zip(*found, strict=True)
-    return float(np.average(values, weights=weights))

@@ -6,6 +6,8 @@ What a run did not measure is None, or an empty list.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from anon_jax.report.tree import at, number
 
 # Which of them stands first beside another with the same cMAP.
@@ -72,6 +74,16 @@ def interval(value: Any) -> list[float] | None:
 def ratio(value: float | None, of: float | None) -> float | None:
     """None where it is not defined."""
     return None if value is None or not of else value / of
+
+
+def mean_over_steps(lines: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """A metric over the whole phase: a line is the mean of the steps since the line before it."""
+    covered = np.diff([line["step"] for line in lines], prepend=0)
+    found = [(line[name], n) for line, n in zip(lines, covered, strict=True) if name in line]
+    if not found:
+        return None
+    values, weights = zip(*found, strict=True)
+    return float(np.average(values, weights=weights))
 
 
 def _attacker(attack: str, name: Any, scores: Any) -> dict[str, Any]:

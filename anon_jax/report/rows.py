@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anon_jax.methods import METHODS
-from anon_jax.report.cells import Cell, figures
+from anon_jax.report.cells import Cell, bootstrapped, figures
 from anon_jax.report.formats import short
+from anon_jax.report.measured import attackers
 from anon_jax.report.protocols import ABSENT, BUDGET, differing, key
 from anon_jax.report.tree import at, number
 from anon_jax.statistics import hypervolume, over_seeds, pareto_front
@@ -14,6 +15,12 @@ from anon_jax.statistics import hypervolume, over_seeds, pareto_front
 Row = dict[str, Any]
 
 _PENALTY = "minimax.penalty."
+# As the method calls them, and short beside a bar.
+_SYMBOLS = {
+    "minimax.weights.action": "w_T",
+    "minimax.weights.privacy": "w_B",
+    "minimax.weights.penalty": "w_P",
+}
 
 
 def make_rows(cells: Sequence[Cell]) -> list[Row]:
@@ -22,7 +29,7 @@ def make_rows(cells: Sequence[Cell]) -> list[Row]:
     The front is that of the leakage that `yardstick` names.
 
     A figure is {"mean", "low", "high", "values": {seed: value}}, or None where no seed has it;
-    the limits are None with one seed.
+    the limits are None with one seed. "clips" has the bootstrap over the clips of each seed.
     """
     grouped: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
@@ -132,6 +139,7 @@ def _row(cells: Sequence[Cell], series: str) -> Row:
         "seeds": sorted(found),
         "folders": [str(cell.run.folder) for cell in cells],
         "figures": {name: interval({seed: f[name] for seed, f in found.items()}) for name in names},
+        "clips": {str(cell.seed): bootstrapped(cell) for cell in cells},
         "attributes": _attributes(cells),
         "space": at(cells[0].run.config, "minimax", "penalty", "space"),
         "frames_with_boxes": _frames_with_boxes(cells),
@@ -149,6 +157,7 @@ def _series(cell: Cell, cells: Sequence[Cell]) -> str:
         if field != BUDGET:
             # Of minimax.penalty the last name says enough; elsewhere "epochs" alone would not.
             name = ".".join(field.removeprefix(_PENALTY).split(".")[-2:])
+            name = _SYMBOLS.get(field, name)
             parts.append(f"{name} = {short(cell.variant.get(field, ABSENT))}")
     return ", ".join(parts)
 
@@ -170,12 +179,18 @@ def _frames_with_boxes(cells: Sequence[Cell]) -> float | None:
     return min(known) if known else None
 
 
-def _worst_attacks(cells: Sequence[Cell]) -> dict[str, str]:
-    """{seed: the kind of attack that reads most}, of the cells that more than direct ones faced."""
+def _worst_attacks(cells: Sequence[Cell]) -> dict[str, dict[str, str]]:
+    """{seed: the attack that reads most}, of the cells that more than one attacker faced.
+
+    "attack" is its kind, "attacker" the network that read, with its seed.
+    """
     return {
-        str(cell.seed): str(at(cell.found, "worst_case", "attack"))
+        str(cell.seed): {
+            name: str(at(cell.found, "worst_case", name) or "") for name in ("attack", "attacker")
+        }
         for cell in sorted(cells, key=lambda cell: cell.seed)
-        if at(cell.found, "reconstruction") and at(cell.found, "worst_case")
+        if at(cell.found, "worst_case")
+        and (at(cell.found, "reconstruction") or len(attackers(cell.found)) > 1)
     }
 
 

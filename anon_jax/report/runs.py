@@ -9,6 +9,7 @@ from typing import Any
 from anon_jax.errors import WorkdirError
 from anon_jax.read_json import read_json
 from anon_jax.report.tree import at, number
+from anon_jax.writers import read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Run:
       folder: as it was given.
       method: the run's own; others (raw) may have been measured beside it.
       results, config: of results.json and config.json.
+      minimax: the lines of that phase's metrics; empty where it was not run.
     """
 
     folder: Path
@@ -26,6 +28,7 @@ class Run:
     seed: int
     results: Mapping[str, Any]
     config: Mapping[str, Any]
+    minimax: Sequence[Mapping[str, float]] = ()
 
     @property
     def measured(self) -> Mapping[str, Any]:
@@ -79,7 +82,16 @@ def read_run(folder: Path) -> Run:
         raise WorkdirError(f"Its results.json has the seed {seed!r}, which is no integer.")
     if not isinstance(methods, dict) or not any(map(_has_scores, methods.values())):
         raise WorkdirError("It evaluated nothing: results.json has no Top-1 and no cMAP.")
-    return Run(folder, str(results.get("method", "")), seed, results, config)
+    method = str(results.get("method", ""))
+    return Run(folder, method, seed, results, config, _minimax(folder))
+
+
+def _minimax(folder: Path) -> list[dict[str, float]]:
+    name = "metrics/minimax.jsonl"
+    try:
+        return read_metrics(folder / name)
+    except (OSError, ValueError) as error:
+        raise WorkdirError(f"Its {name} cannot be read: {error}.") from None
 
 
 def _has_scores(found: Any) -> bool:
