@@ -117,6 +117,9 @@ def _attack() -> ConfigDict:
     attack = ConfigDict()  # what evaluate_action and evaluate_privacy learn from and are tested on
     attack.videos = ""  # dataset of clips with its own actions; "" = data.videos
     attack.images = ""  # dataset with its own attributes; "" = data.images, or frames of the videos
+    # Dataset with the same attributes, whose test split alone the attackers of the attributes are
+    # tested on; "" = the one that they learn from.
+    attack.tested_attributes = ""
     return attack
 
 

@@ -1,7 +1,8 @@
-"""The published recipe at full size, with the action tested on PA-HMDB51.
+"""The published recipe at full size, tested on PA-HMDB51.
 
 The action is learned on the rest of HMDB51, none of whose films is tested on. The attributes are
-learned and tested on VISPR's photographs, under the names that PA-HMDB51 gives them.
+learned on VISPR's photographs, under the names that PA-HMDB51 gives them, and tested on frames of
+PA-HMDB51's videos.
 """
 
 from ml_collections import ConfigDict
@@ -14,4 +15,5 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.data.videos = "pa_hmdb51/hmdb51_rest"
     config.data.images = "vispr/pa"
+    config.attack.tested_attributes = "pa_hmdb51/hmdb51_rest"
     return config

@@ -11,4 +11,5 @@ def get_config() -> ConfigDict:
     known = pa_hmdb51.get_config()
     config.attack.videos = known.data.videos
     config.attack.images = known.data.images
+    config.attack.tested_attributes = known.attack.tested_attributes
     return config

@@ -8,7 +8,13 @@ import pytest
 import tensorflow_datasets as tfds
 
 from anon_jax.errors import ConfigError
-from anon_jax.phases.datasets import Datasets, attribute_spec, check_datasets, ensure_datasets
+from anon_jax.phases.datasets import (
+    Attacked,
+    Datasets,
+    attacked_attributes,
+    check_datasets,
+    ensure_datasets,
+)
 from configs import demo
 from input_pipeline.datasets.moving_figures.config import MovingFiguresConfig
 from input_pipeline.datasets.moving_figures.moving_figures_dataset_builder import MovingFigures
@@ -158,7 +164,35 @@ def test_a_dataset_without_attributes_is_refused(one_sided):
     bare = dataclasses.replace(one_sided, name="bare", attributes=())
     fields = config("")
     with pytest.raises(ConfigError, match=r"'videos', but 'bare' has no attributes.*attack\.vid"):
-        attribute_spec(fields, Datasets(one_sided, one_sided, bare, one_sided))
+        attacked_attributes(fields, Datasets(one_sided, one_sided, bare, one_sided))
+
+
+def test_attributes_may_be_tested_on_another_dataset(tiny_data_dir, one_sided):
+    fields = config(tiny_data_dir)
+    fields.evaluate_privacy.source = "images"
+    fields.attack.tested_attributes = VIDEOS
+    found = ensure_datasets(fields)
+    images, videos = (load_spec(name, tiny_data_dir) for name in (IMAGES, VIDEOS))
+    assert found.names()["tested_attributes"] == VIDEOS
+    attacked = attacked_attributes(fields, found)
+    assert attacked == Attacked(images, videos)
+    assert attacked.splits() == [(images, "train"), (images, "validation"), (videos, "test")]
+    check_datasets(fields, found)
+    # Its labels count, and not those of the test split beside the records that are learned.
+    other = dataclasses.replace(found, tested_attributes=one_sided)
+    with pytest.raises(ConfigError, match="on the split 'test' of 'one_sided/few'"):
+        check_datasets(fields, other)
+    fields.evaluate_privacy.networks = ("resnet_tiny", "i3d_tiny")
+    with pytest.raises(ConfigError, match=r"i3d_tiny, which sees clips.*tiny_images' has still"):
+        check_datasets(fields, found)
+
+
+def test_attributes_that_are_not_the_learned_ones_are_refused(tiny_data_dir):
+    fields = config(tiny_data_dir)
+    found = ensure_datasets(fields)
+    others = dataclasses.replace(found.videos, name="others", attributes=("hat", "bag"))
+    with pytest.raises(ConfigError, match="is 'others', whose attributes are hat, bag; attackers"):
+        check_datasets(fields, dataclasses.replace(found, tested_attributes=others))
 
 
 def test_a_missing_split_is_found_before_any_training(one_sided):

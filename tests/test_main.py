@@ -14,12 +14,15 @@ import pytest
 from small_networks import SMALL, SMALL_3D
 from video_samples import ROOT
 
-from anon_jax import loop, main, settings
+from anon_jax import loop, main, metrics, settings
 from anon_jax.errors import ConfigError, WorkdirError
 from anon_jax.models import MODELS
+from anon_jax.phases import attribute_attack, evaluate_privacy, setup
+from anon_jax.phases.datasets import attacked_attributes, ensure_datasets
 from configs import demo
 from input_pipeline.datasets.moving_figures.config import MovingFiguresConfig
 from input_pipeline.datasets.moving_figures.moving_figures_dataset_builder import MovingFigures
+from input_pipeline.index import read_index
 from input_pipeline.specs import load_spec
 
 REPOSITORY = Path(main.__file__).parents[1]
@@ -262,6 +265,40 @@ def test_attackers_learn_another_dataset(finished, tiny_data_dir, tmp_path, othe
     assert sorted(measured) == sorted(other_videos.attributes)
     report = (workdir / "report" / "report.md").read_text()
     assert "attacked on moving_figures/tiny_videos_b and moving_figures/tiny_images" in report
+
+
+def test_attributes_are_tested_where_they_are_not_learned(finished, tiny_data_dir, tmp_path):
+    """Attackers of `finished` that learn from still images and are tested on frames of videos."""
+    config = tiny_config(tiny_data_dir, evaluate_raw=False)
+    config.evaluate_privacy.source = "images"
+    config.evaluate_privacy.networks = ()
+    config.attack.tested_attributes = config.data.videos
+    config.phases = ("evaluate_privacy", "evaluate_reconstruction", "report")
+    workdir = tmp_path / "tested"
+    settings.claim_workdir(workdir, config)
+    shutil.copytree(finished / "checkpoints" / "minimax", workdir / "checkpoints" / "minimax")
+    shutil.copytree(finished / "metrics", workdir / "metrics")
+    main.execute(config, workdir)
+    found = json.loads((workdir / "results.json").read_text())
+    assert found["datasets"]["tested_attributes"] == config.data.videos
+    run = setup.open_run(config, workdir, ensure_datasets(config))
+    attacked = attacked_attributes(config, run.datasets)
+    attack = attribute_attack.train(run, "penalty", attacked, evaluate_privacy.attackers(run)[0])
+    of_images, of_videos = (
+        [row.attributes for row in read_index(load_spec(name, tiny_data_dir), split)]
+        for name, split in ((config.data.images, "validation"), (config.data.videos, "test"))
+    )
+    for tested, labels in ((attack.validate, of_images), (attack.test, of_videos)):
+        np.testing.assert_array_equal(tested(attack.state)[1], labels)
+    penalty = found["methods"]["penalty"]
+    assert metrics.cmap(*attack.test(attack.state)) == pytest.approx(penalty["privacy"]["cmap"])
+    # Several frames of a video, one of an image.
+    views = config.evaluate_privacy.test_frames
+    assert penalty["reconstruction"]["frames"] == views * len(of_videos)
+    assert penalty["reconstruction"]["white_box"]["frames"] == len(of_videos)
+    report = (workdir / "report" / "report.md").read_text()
+    assert f"the attributes tested on {config.data.videos}" in report
+    assert "Attributes tested on" in report
 
 
 def test_another_config_is_refused(finished, tiny_data_dir):

@@ -12,7 +12,7 @@ from anon_jax.evaluation import make_attribute_predictor, predict_split, split_p
 from anon_jax.metric_reports import privacy_report
 from anon_jax.phases import modules, setup, streams
 from anon_jax.phases.attackers import FrozenNet, measure_once, new_attacker, train_attacker
-from anon_jax.phases.datasets import make_obfuscator
+from anon_jax.phases.datasets import Attacked, make_obfuscator
 from anon_jax.phases.pretrained import with_trunk
 from anon_jax.state import TrainState
 from anon_jax.steps import Networks, make_attribute_step
@@ -20,13 +20,12 @@ from input_pipeline.index import read_index
 from input_pipeline.loader import evaluation_batches
 from input_pipeline.obfuscation import Obfuscator
 from input_pipeline.records import RecordSource
-from input_pipeline.specs import DatasetSpec
 from input_pipeline.transforms import EvaluationImage
 
 _BUDGET = "evaluate_privacy"  # the section that all these attackers learn by
 _COMPARED = ("cmap", "auroc", "f1", "f1_tuned", "best_step")  # of the attackers beside each other
 
-Test = Callable[[TrainState, str], tuple[np.ndarray, np.ndarray]]
+Test = Callable[[TrainState], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,13 +62,14 @@ class Attack:
     Attributes:
       networks: it, as "privacy", and what stands before it.
       state: of the best epoch on validation.
-      test: (state, split) -> probabilities and labels, both [records, attributes], in the
-        order of the records.
+      validate, test: state -> probabilities and labels of the split, both
+        [records, attributes], in the order of the records.
       facts: how it was trained.
     """
 
     networks: Networks
     state: TrainState
+    validate: Test
     test: Test
     facts: dict[str, Any]
 
@@ -77,7 +77,7 @@ class Attack:
 def train(
     run: setup.Run,
     method: str,
-    spec: DatasetSpec,
+    attacked: Attacked,
     attacker: Attacker,
     *,
     folder: str = "",
@@ -89,13 +89,13 @@ def train(
       folder: of its checkpoints and metrics; "" = those of evaluate_privacy.
       decoder: it attacks what this draws of the anonymized frames.
     """
-    section, source = run.config[_BUDGET], RecordSource(spec, "train")
+    section, source = run.config[_BUDGET], RecordSource(attacked.learned, "train")
     networks, state = new_attacker(
         run,
         method,
         phase=_BUDGET,
         name="privacy",
-        module=modules.attributes(run.config, attacker.network, len(spec.attributes)),
+        module=modules.attributes(run.config, attacker.network, len(attacked.learned.attributes)),
         source=source,
         seed=attacker.seed,
         clips=attacker.sees_clips,
@@ -104,8 +104,15 @@ def train(
     if attacker.pretrained:
         net = with_trunk(run.config, networks["privacy"], state.nets["privacy"], run.mesh)
         state = state.replace(nets={**state.nets, "privacy": net})
-    obfuscator = make_obfuscator(run.config, method, spec)
-    test = _tester(run, networks, spec, obfuscator, attacker.sees_clips)
+    obfuscator = make_obfuscator(run.config, method, attacked.learned)
+    tested = make_obfuscator(run.config, method, attacked.tested)
+    validate, test = (
+        _tester(run, networks, RecordSource(*records), hidden, attacker.sees_clips)
+        for records, hidden in (
+            ((attacked.learned, "validation"), obfuscator),
+            ((attacked.tested, attacked.tested.test_split), tested),
+        )
+    )
     purpose = f"{_BUDGET}/{attacker.seed}" if attacker.seed else _BUDGET
     stream = (
         streams.clip_stream(run, source, section.batch_size, name=purpose, obfuscator=obfuscator)
@@ -129,23 +136,23 @@ def train(
         folder=folder,
         label=attacker.label,
         source=source,
-        score=lambda state: metrics.cmap(*test(state, "validation")),
+        score=lambda state: metrics.cmap(*validate(state)),
     )
     num_steps, _ = setup.length(section, source)
-    facts = {"split": spec.test_split, "steps": num_steps, "best_step": int(best.step)}
-    return Attack(networks, best, test, {**facts, **obfuscator.facts()})
+    facts = {"steps": num_steps, "best_step": int(best.step), **tested.facts()}
+    return Attack(networks, best, validate, test, facts)
 
 
-def report(attack: Attack, spec: DatasetSpec) -> dict[str, Any]:
+def report(attack: Attack, attacked: Attacked) -> dict[str, Any]:
     """What the attacker reads of the test split; sigmoid averaged over the views of a record."""
-    thresholds = metrics.tune_thresholds(*attack.test(attack.state, "validation"))
+    spec, split = attacked.tested, attacked.tested.test_split
     found = privacy_report(
-        *attack.test(attack.state, spec.test_split),
+        *attack.test(attack.state),
         spec.attributes,
-        thresholds=thresholds,
-        groups=[row.group for row in read_index(spec, spec.test_split)],
+        thresholds=metrics.tune_thresholds(*attack.validate(attack.state)),
+        groups=[row.group for row in read_index(spec, split)],
     )
-    return {**found, **attack.facts}
+    return {**found, "split": split, **attack.facts}
 
 
 def strongest(
@@ -178,7 +185,7 @@ def _frames(clips: bool) -> str:
 
 
 def _tester(
-    run: setup.Run, networks: Networks, spec: DatasetSpec, obfuscator: Obfuscator, clips: bool
+    run: setup.Run, networks: Networks, source: RecordSource, obfuscator: Obfuscator, clips: bool
 ) -> Test:
     data, section = run.config.data, run.config[_BUDGET]
     predict = make_attribute_predictor(networks, _frames(clips))
@@ -189,11 +196,11 @@ def _tester(
     )
     views = data.test_clips if clips else section.test_frames
 
-    def test(state: TrainState, split: str) -> tuple[np.ndarray, np.ndarray]:
+    def test(state: TrainState) -> tuple[np.ndarray, np.ndarray]:
         batches = evaluation_batches(
-            RecordSource(spec, split),
+            source,
             transform,
-            views=views if spec.kind == "video" else 1,
+            views=views if source.spec.kind == "video" else 1,
             num_threads=data.num_threads,
             prefetch=data.prefetch,
             **distributed.share(section.batch_size),

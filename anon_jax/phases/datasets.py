@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -29,16 +30,41 @@ class Datasets:
       videos: dataset of clips.
       images: dataset of the privacy branch; the videos themselves where the config names none.
       attack_videos, attack_images: the same for the attackers.
+      tested_attributes: where attackers of the attributes are tested; None = where they learn.
     """
 
     videos: DatasetSpec
     images: DatasetSpec
     attack_videos: DatasetSpec
     attack_images: DatasetSpec
+    tested_attributes: DatasetSpec | None = None
+
+    def specs(self) -> dict[str, DatasetSpec]:
+        """{"videos": spec, ...} of those that there are."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {role: spec for role, spec in found.items() if spec}
 
     def names(self) -> dict[str, str]:
-        """{"videos": name, ...} of the four."""
-        return {field.name: getattr(self, field.name).name for field in dataclasses.fields(self)}
+        """{"videos": name, ...} of those that there are."""
+        return {role: spec.name for role, spec in self.specs().items()}
+
+
+class Attacked(NamedTuple):
+    """The private attributes that are attacked.
+
+    Attributes:
+      learned: attackers learn from its split "train"; its "validation" chooses their epoch.
+      tested: has the same attributes; its test split is reported on.
+    """
+
+    learned: DatasetSpec
+    tested: DatasetSpec
+
+    def splits(self) -> list[tuple[DatasetSpec, str]]:
+        """Those that an attacker learns from, is chosen by and is tested on."""
+        learned = [(self.learned, split) for split in ("train", "validation")]
+        test = (self.tested, self.tested.test_split)
+        return learned if test in learned else [*learned, test]
 
 
 def ensure_datasets(config: ConfigDict) -> Datasets:
@@ -60,6 +86,8 @@ def ensure_datasets(config: ConfigDict) -> Datasets:
         "attack_videos": attack_videos,
         "attack_images": attack.images or data.images or attack_videos,
     }
+    if attack.tested_attributes:
+        names["tested_attributes"] = attack.tested_attributes
     data_dir = Path(data.data_dir).expanduser()
 
     def ensure() -> dict[str, DatasetSpec]:
@@ -101,10 +129,9 @@ def check_datasets(config: ConfigDict, datasets: Datasets) -> None:
             f"'evaluate_reconstruction' compares frames, needs {WINDOW} or more"
         )
     if _attacking(config):
-        spec = attribute_spec(config, datasets)
-        for split in _evaluated_splits(spec):
+        for spec, split in attacked_attributes(config, datasets).splits():
             _check_labels(config, spec, split)
-        make_obfuscator(config, config.method, spec)
+            make_obfuscator(config, config.method, spec)
     if "evaluate_identity" in config.phases:
         _check_people(datasets.attack_videos)
         make_obfuscator(config, config.method, datasets.attack_videos)
@@ -130,11 +157,12 @@ def make_obfuscator(config: ConfigDict, method: str, spec: DatasetSpec) -> Obfus
     return Obfuscator(obfuscation, load_boxes(spec, **config.obfuscation))
 
 
-def attribute_spec(config: ConfigDict, datasets: Datasets) -> DatasetSpec:
-    """The dataset whose attributes are attacked.
+def attacked_attributes(config: ConfigDict, datasets: Datasets) -> Attacked:
+    """The datasets whose attributes are attacked.
 
     Raises:
-      ConfigError: it has no attributes.
+      ConfigError: there are no attributes, those learned are not those tested, or an attacker sees
+        clips where there are still images.
     """
     source = config.evaluate_privacy.source
     spec = datasets.attack_images if source == "images" else datasets.attack_videos
@@ -144,15 +172,23 @@ def attribute_spec(config: ConfigDict, datasets: Datasets) -> DatasetSpec:
             f"build it with --attributes=..., take another source or config.attack.{source}, or "
             f"leave {_phases(config)} out of config.phases"
         )
+    tested = datasets.tested_attributes or spec
+    if tested.attributes != spec.attributes:
+        raise ConfigError(
+            f"config.attack.tested_attributes is '{tested.name}', whose attributes are "
+            f"{', '.join(tested.attributes) or 'none'}; attackers learn those of '{spec.name}', "
+            f"{', '.join(spec.attributes)}. Name datasets with the same ones, in the same order"
+        )
     for phase in _attacking(config):
         clips = [name for name in config[phase].networks if modules.sees_clips(name)]
-        if clips and spec.kind == "image":
+        still = [found.name for found in (spec, tested) if found.kind == "image"]
+        if clips and still:
             raise ConfigError(
                 f"config.{phase}.networks has {', '.join(clips)}, which sees clips, but "
-                f"config.evaluate_privacy.source is '{source}', and '{spec.name}' has still "
+                f"config.evaluate_privacy.source is '{source}', and '{still[0]}' has still "
                 "images; set it to 'videos' if these have attributes"
             )
-    return spec
+    return Attacked(spec, tested)
 
 
 def _attacking(config: ConfigDict) -> list[str]:

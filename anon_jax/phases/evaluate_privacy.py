@@ -4,9 +4,8 @@ from typing import Any
 
 from anon_jax.phases import attribute_attack, setup
 from anon_jax.phases.attribute_attack import Attacker
-from anon_jax.phases.datasets import attribute_spec
+from anon_jax.phases.datasets import Attacked, attacked_attributes
 from anon_jax.results import has_result, write_result
-from input_pipeline.specs import DatasetSpec
 
 NAME = "evaluate_privacy"
 
@@ -30,15 +29,15 @@ def attackers(run: setup.Run) -> list[Attacker]:
 
 def run(run: setup.Run) -> None:
     """Trains and tests the attackers of each evaluated method that have no result yet."""
-    spec = attribute_spec(run.config, run.datasets)
+    attacked = attacked_attributes(run.config, run.datasets)
     for method in run.evaluated:
         if not has_result(run.workdir, method, "privacy"):
-            write_result(run.workdir, method, "privacy", _evaluate(run, method, spec))
+            write_result(run.workdir, method, "privacy", _evaluate(run, method, attacked))
 
 
-def _evaluate(run: setup.Run, method: str, spec: DatasetSpec) -> dict[str, Any]:
+def _evaluate(run: setup.Run, method: str, attacked: Attacked) -> dict[str, Any]:
     def measure(attacker: Attacker) -> dict[str, Any]:
-        attack = attribute_attack.train(run, method, spec, attacker)
-        return attribute_attack.report(attack, spec)
+        attack = attribute_attack.train(run, method, attacked, attacker)
+        return attribute_attack.report(attack, attacked)
 
     return attribute_attack.strongest(run, method, attackers(run), measure, folder="attackers")

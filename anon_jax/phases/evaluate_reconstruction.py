@@ -17,7 +17,7 @@ from anon_jax.methods import get_method
 from anon_jax.phases import attribute_attack, decoder, setup
 from anon_jax.phases.attackers import measure_once
 from anon_jax.phases.attribute_attack import Attacker
-from anon_jax.phases.datasets import attribute_spec
+from anon_jax.phases.datasets import Attacked, attacked_attributes
 from anon_jax.phases.decoder import NAME, mean_over_frames, nearness
 from anon_jax.results import has_result, write_result
 from anon_jax.sharding import replicate, to_host
@@ -30,12 +30,12 @@ _KEPT = "reconstruction"  # folder of the parts of a method's result
 
 def run(run: setup.Run) -> None:
     """Attacks each evaluated method that hides anything and has no result yet."""
-    spec = attribute_spec(run.config, run.datasets)
+    attacked = attacked_attributes(run.config, run.datasets)
     for method in run.evaluated:
         row = get_method(method)
         hides = row.learned or row.obfuscation
         if hides and not has_result(run.workdir, method, "reconstruction"):
-            write_result(run.workdir, method, "reconstruction", _evaluate(run, method, spec))
+            write_result(run.workdir, method, "reconstruction", _evaluate(run, method, attacked))
 
 
 def attackers(run: setup.Run) -> list[Attacker]:
@@ -44,22 +44,22 @@ def attackers(run: setup.Run) -> list[Attacker]:
     return [Attacker(network, 0, f"-{network}-seed0") for network in names]
 
 
-def _evaluate(run: setup.Run, method: str, spec: DatasetSpec) -> dict[str, Any]:
-    drawer = decoder.train(run, method, spec)
+def _evaluate(run: setup.Run, method: str, attacked: Attacked) -> dict[str, Any]:
+    drawer = decoder.train(run, method, attacked.learned)
 
     def train(attacker: Attacker) -> attribute_attack.Attack:
         return attribute_attack.train(
-            run, method, spec, attacker, folder=NAME, decoder=drawer.frozen_net
+            run, method, attacked, attacker, folder=NAME, decoder=drawer.frozen_net
         )
 
     drawn = measure_once(
-        run, method, f"{_KEPT}/decoder", lambda: decoder.test(run, method, spec, drawer)
+        run, method, f"{_KEPT}/decoder", lambda: decoder.test(run, method, attacked.tested, drawer)
     )
     privacy = attribute_attack.strongest(
         run,
         method,
         attackers(run),
-        lambda attacker: attribute_attack.report(train(attacker), spec),
+        lambda attacker: attribute_attack.report(train(attacker), attacked),
         folder=f"{_KEPT}/attackers",
     )
     white_box = None
@@ -68,7 +68,7 @@ def _evaluate(run: setup.Run, method: str, spec: DatasetSpec) -> dict[str, Any]:
 
         def measure() -> dict[str, Any]:
             attack = train(reader) if reader else None
-            figures = _invert(run, method, spec, drawer, attack)
+            figures = _invert(run, method, attacked.tested, drawer, attack)
             return {**figures, "attacker": reader.name if reader else None}
 
         white_box = measure_once(run, method, f"{_KEPT}/white_box", measure)

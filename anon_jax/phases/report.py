@@ -1,6 +1,5 @@
 """Phase "report": collects what the evaluations found into results.json and report/."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -43,8 +42,7 @@ def _write(run: setup.Run) -> None:
 
 def _fingerprints(run: setup.Run) -> dict[str, str]:
     """{dataset: fingerprint} of the datasets of the run."""
-    specs = [getattr(run.datasets, role.name) for role in dataclasses.fields(run.datasets)]
-    return {spec.name: fingerprint(spec) for spec in specs}
+    return {spec.name: fingerprint(spec) for spec in run.datasets.specs().values()}
 
 
 def add_leakage(methods: dict[str, dict[str, Any]]) -> None:

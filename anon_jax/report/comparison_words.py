@@ -90,9 +90,9 @@ def title(fields: Mapping[str, Any]) -> str:
     """The datasets of a protocol: "trained on a and b", and what was attacked if it differs."""
     trained = _pair(fields.get("data.videos"), fields.get("data.images"))
     attacked = _pair(fields.get("attack.videos"), fields.get("attack.images"))
-    if attacked == trained:
-        return trained
-    return f"{trained}, attacked on {attacked}"
+    text = trained if attacked == trained else f"{trained}, attacked on {attacked}"
+    tested = fields.get("attack.tested_attributes")
+    return f"{text}, the attributes tested on {tested}" if tested else text
 
 
 def describe(fields: Mapping[str, Any]) -> str:

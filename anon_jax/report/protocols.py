@@ -32,6 +32,7 @@ _DATASETS = {
     "images": "data.images",
     "attack_videos": "attack.videos",
     "attack_images": "attack.images",
+    "tested_attributes": "attack.tested_attributes",
 }
 _ATTACKERS = (
     *("data.", "evaluate_action.", "evaluate_privacy.", "init_from.action", "dtype"),
@@ -189,6 +190,7 @@ def _dataset_names(run: Run) -> Fields:
     names = {role: at(run.results, "datasets", role) for role in _DATASETS}
     names["attack_videos"] = names["attack_videos"] or names["videos"]
     names["attack_images"] = names["attack_images"] or names["images"]
+    names["tested_attributes"] = names["tested_attributes"] or ""
     return {field: names[role] for role, field in _DATASETS.items()}
 
 

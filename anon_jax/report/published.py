@@ -44,7 +44,9 @@ def matching(fields: Mapping[str, Any]) -> list[tuple[Published, bool, bool]]:
       fields: of `protocols.protocol_of`.
     """
     of_videos = fields.get("evaluate_privacy.source") == "videos"
-    attributes = fields.get("attack.videos" if of_videos else "attack.images")
+    attributes = fields.get("attack.tested_attributes") or fields.get(
+        "attack.videos" if of_videos else "attack.images"
+    )
     found = []
     for table in PUBLISHED:
         trained = _is(fields.get("data.videos"), table.videos)

@@ -156,7 +156,8 @@ def _minimax(minimax: Mapping[str, Any] | None) -> Table:
 
 def _settings(settings: Mapping[str, Any]) -> Table:
     rows = [["Seed", short(settings["seed"])]]
-    rows += [[DATASETS[role], short(name)] for role, name in settings["datasets"].items()]
+    datasets = settings["datasets"].items()
+    rows += [[DATASETS[role], short(name)] for role, name in datasets if name]
     rows += [[package, short(version)] for package, version in settings["versions"].items()]
     return Table(["Setting", "Value"], rows)
 

@@ -18,6 +18,7 @@ DATASETS = {
     "images": "Training images",
     "attack_videos": "Attacked videos",
     "attack_images": "Attacked images",
+    "tested_attributes": "Attributes tested on",
 }
 _NEAR = 0.1  # a distance within this share of B counts as held
 
@@ -111,6 +112,8 @@ def _subject(report: Mapping[str, Any]) -> str:
     attacked = _names(settings, "attack_videos", "attack_images")
     where = f" on {names}" if names else ""
     where += f", attacked on {attacked}" if attacked not in ("", names) else ""
+    tested = _names(settings, "tested_attributes")
+    where += f", the attributes tested on {tested}" if tested else ""
     seed = "" if settings["seed"] is None else f", seed {settings['seed']}"
     if report["method"] == "raw":
         return f'Method "raw"{where}{seed}: nothing is anonymized.'
