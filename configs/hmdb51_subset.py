@@ -50,6 +50,7 @@ def get_config() -> ConfigDict:
     config.evaluate_action.optimizer.learning_rate = 2e-3
     config.evaluate_action.optimizer.weight_decay = 0.05
     config.evaluate_privacy.source = "videos"
+    config.evaluate_privacy.networks = ("resnet_tiny", "i3d_tiny")
     config.evaluate_privacy.epochs = 12.0
     config.evaluate_privacy.batch_size = 32
     config.evaluate_privacy.validate_every = 4.0

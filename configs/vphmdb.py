@@ -1,7 +1,8 @@
 """The published recipe at full size on VPHMDB, whose videos have private attributes themselves.
 
 Following STPrivacy (Li et al., ICCV 2023), the privacy branch takes frames of the videos, and tests
-average over 5 clips x 3 crops.
+average over 5 clips x 3 crops. Beyond it, a second attacker of the attributes sees whole clips; the
+stronger one counts.
 """
 
 from ml_collections import ConfigDict
@@ -15,4 +16,5 @@ def get_config() -> ConfigDict:
     config.data.videos = "vphmdb/split1"
     config.data.test_crops = 3
     config.evaluate_privacy.source = "videos"
+    config.evaluate_privacy.networks = ("resnet50", "i3d_resnet50")
     return config
