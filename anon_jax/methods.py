@@ -45,6 +45,27 @@ METHODS = {
 }
 
 
+def unused_fields(method: Method) -> tuple[str, ...]:
+    """What the names of the config's fields begin with that have no part in a method's f_A.
+
+    Of the phases before the evaluations, and of `obfuscation`.
+    """
+    fields = []
+    if not method.learned:
+        fields += ["networks.", "reconstruct.", "pretrain_privacy.", "minimax.", "compat."]
+        fields.append("init_from.")
+    if not method.obfuscation:
+        fields.append("obfuscation.")
+    if not method.penalty:
+        fields += ["minimax.penalty.", "minimax.weights.penalty", "compat.constant_penalty"]
+    if method.supervised:
+        fields += ["pretrain_privacy.", "init_from.privacy"]
+        fields += ["minimax.temperature", "minimax.privacy_loss_ceiling"]
+    else:
+        fields.append("minimax.supervised.")
+    return tuple(fields)
+
+
 def get_method(name: str) -> Method:
     """Looks a method up; ConfigError lists the known ones."""
     if name not in METHODS:

@@ -1,7 +1,8 @@
 """Runs a grid of methods, budgets and seeds, one run a cell, and goes on where it was stopped.
 
     python -m anon_jax.sweep --config=configs/demo.py --workdir=DIR --methods=raw,spact,penalty \
-        --budgets=0.1,0.3 --seeds=0,1,2 [--jobs=2] [--config.FIELD=VALUE ...]
+        --budgets=0.1,0.3 --seeds=0,1,2 [--vary=minimax.weights.privacy=1,3] [--jobs=2] \
+        [--config.FIELD=VALUE ...]
 
 The cells are DIR/cells/NAME, workdirs like those of `anon_jax.main`; pre-training, which does not
 depend on the method, is done once for each seed, in DIR/pretrained/seedN.
@@ -16,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from absl import app, flags
@@ -24,13 +25,14 @@ from absl import app, flags
 from anon_jax import interruption, settings
 from anon_jax.config_files import define_config
 from anon_jax.errors import ConfigError, RunError
-from anon_jax.methods import METHODS, get_method
+from anon_jax.methods import METHODS, get_method, unused_fields
 from anon_jax.phases.setup import PRETRAINING
 from anon_jax.workdir_lock import workdir_lock
 from input_pipeline.progress import say
 
 Cores = frozenset[int]
 
+_BUDGET = "minimax.penalty.budget"
 _POLL_SECONDS = 0.5
 _LINES = 3  # of a failed cell's log that the summary shows
 
@@ -49,15 +51,24 @@ class Cell:
 
 
 def plan(
-    methods: Sequence[str], budgets: Sequence[str], seeds: Sequence[str], workdir: Path
+    methods: Sequence[str],
+    budgets: Sequence[str],
+    seeds: Sequence[str],
+    workdir: Path,
+    vary: Sequence[str] = (),
 ) -> tuple[list[Cell], list[Cell]]:
     """The shared pre-trainings, one for each seed, and the cells that the grid consists of.
 
-    Pre-training does not depend on the method or the budget. Methods without a penalty have one
-    cell for each seed.
+    Pre-training does not depend on the method, the budget or a field of the game. Methods without
+    a penalty have one cell for each seed, whatever the budgets; the same goes for other fields
+    that a method does not use.
+
+    Args:
+      vary: of fields of `config.minimax`, "FIELD=VALUE,VALUE"; the grid has all combinations.
 
     Raises:
-      ConfigError: an unknown method, a budget or a seed that is no number, or nothing to run.
+      ConfigError: an unknown method or field, a budget or a seed that is no number, or nothing to
+        run.
     """
     for text in budgets:
         _check_number("budgets", text, float)
@@ -65,6 +76,7 @@ def plan(
         _check_number("seeds", text, int)
     if not methods or not seeds:
         raise ConfigError("--methods and --seeds need at least one entry each")
+    axes = {_BUDGET: [str(float(text)) for text in budgets]} | dict(map(_axis, vary))
     shared, cells = [], []
     for seed in dict.fromkeys(seeds):
         pretrained = f"pretrained/seed{seed}"
@@ -72,14 +84,13 @@ def plan(
         if any(get_method(method).learned for method in methods):
             phases = f"--config.phases={PRETRAINING!r}"
             shared.append(Cell(pretrained, (*of_seed, phases)))
-        for method, budget in _grid(methods, budgets):
+        for method, varied in _grid(methods, axes):
             overrides = [*of_seed, f"--config.method={method}", "--config.evaluate_raw=False"]
             needed = pretrained if get_method(method).learned else ""
             if needed:
                 overrides.append(f"--config.pretrained={workdir / needed}")
-            if budget is not None:
-                overrides.append(f"--config.minimax.penalty.budget={float(budget)}")
-            parts = [method, *([] if budget is None else [f"B{float(budget):g}"]), f"seed{seed}"]
+            overrides += [f"--config.{field}={value}" for field, value in varied.items()]
+            parts = [method, *itertools.starmap(_part, varied.items()), f"seed{seed}"]
             cells.append(Cell(f"cells/{'-'.join(parts)}", tuple(overrides), needed))
     return shared, cells
 
@@ -137,12 +148,38 @@ def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs
             process.wait()
 
 
-def _grid(methods: Sequence[str], budgets: Sequence[str]) -> list[tuple[str, str | None]]:
-    return [
-        (method, budget)
-        for method in dict.fromkeys(methods)
-        for budget in (dict.fromkeys(budgets) if get_method(method).penalty and budgets else [None])
-    ]
+def _grid(
+    methods: Sequence[str], axes: Mapping[str, Sequence[str]]
+) -> list[tuple[str, dict[str, str]]]:
+    """Each method with all combinations of values of the fields that it uses."""
+    grid = []
+    for name in dict.fromkeys(methods):
+        unused = unused_fields(get_method(name))
+        used = {
+            field: dict.fromkeys(values)
+            for field, values in axes.items()
+            if values and not field.startswith(unused)
+        }
+        combinations = itertools.product(*used.values())
+        grid += [(name, dict(zip(used, values, strict=True))) for values in combinations]
+    return grid
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    """One --vary: the field and its values."""
+    field, _, values = text.partition("=")
+    known = [name for name in settings.defaults() if name.startswith("minimax.")]
+    if field not in known or field == _BUDGET or not all(values.split(",")):
+        raise ConfigError(
+            f"--vary: '{text}' is not FIELD=VALUE,VALUE. Fields are those of config.minimax; B has "
+            f"--budgets: {', '.join(name for name in known if name != _BUDGET)}"
+        )
+    return field, values.split(",")
+
+
+def _part(field: str, value: str) -> str:
+    """Of the name of a cell's folder."""
+    return f"B{float(value):g}" if field == _BUDGET else f"{field.removeprefix('minimax.')}={value}"
 
 
 def _check_number(flag: str, text: str, kind: type) -> None:
@@ -228,7 +265,7 @@ def _main(argv: list[str]) -> None:
     with interruption.handled(grace=None):
         try:
             settings.check_config(values.config)
-            shared, cells = plan(values.methods, values.budgets, values.seeds, workdir)
+            shared, cells = plan(values.methods, values.budgets, values.seeds, workdir, values.vary)
             with workdir_lock(workdir):
                 settings.claim_workdir(workdir, values.config)
                 say(f"{len(cells)} cells and {len(shared)} pre-trainings in {workdir}")
@@ -267,6 +304,9 @@ def main() -> None:
     flags.DEFINE_list("methods", None, f"Of: {', '.join(METHODS)}.")
     flags.DEFINE_list("budgets", [], "B of the methods with a penalty; empty: the config's.")
     flags.DEFINE_list("seeds", ["0"], "Seeds; each has its own pre-training.")
+    flags.DEFINE_multi_string(
+        "vary", [], "FIELD=VALUE,VALUE of config.minimax; given again, all combinations."
+    )
     flags.DEFINE_integer("jobs", 1, "Cells that run at a time.", lower_bound=1)
     flags.mark_flags_as_required(["config", "workdir", "methods"])
     app.run(_main)

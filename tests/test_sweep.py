@@ -9,6 +9,7 @@ import time
 import pytest
 from video_samples import ROOT
 
+from anon_jax import settings
 from anon_jax.errors import ConfigError
 from anon_jax.sweep import Cell, plan, run_cells, run_grid
 
@@ -37,6 +38,39 @@ def test_a_grid_without_learned_methods_or_budgets(tmp_path):
     assert (shared, [cell.folder for cell in cells]) == ([], ["cells/raw-seed0"])
     _, cells = plan(["penalty", "penalty"], [], ["0"], tmp_path)
     assert [cell.folder for cell in cells] == ["cells/penalty-seed0"]
+
+
+def test_fields_are_varied_where_a_method_uses_them(tmp_path):
+    vary = ["minimax.weights.privacy=1,3", "minimax.penalty.space=pixel,action_feature"]
+    _, cells = plan(["raw", "spact", "penalty"], ["0.1"], ["0"], tmp_path, vary)
+    assert [cell.folder for cell in cells] == [
+        "cells/raw-seed0",
+        *(f"cells/spact-weights.privacy={w}-seed0" for w in (1, 3)),
+        *(
+            f"cells/penalty-B0.1-weights.privacy={w}-penalty.space={space}-seed0"
+            for w in (1, 3)
+            for space in ("pixel", "action_feature")
+        ),
+    ]
+    assert cells[-1].overrides[-3:] == (
+        "--config.minimax.penalty.budget=0.1",
+        "--config.minimax.weights.privacy=3",
+        "--config.minimax.penalty.space=action_feature",
+    )
+    # Each cell's fields are those of the config, so that the cells can be run.
+    known = settings.defaults()
+    fields = [override.partition("=")[0] for cell in cells for override in cell.overrides]
+    assert {field.removeprefix("--config.") for field in fields} <= set(known)
+
+
+@pytest.mark.parametrize(
+    "vary", ["minimax.weight=1", "minimax.epochs", "minimax.epochs=1,,2", "seed=1", "="]
+)
+def test_bad_fields_to_vary(tmp_path, vary):
+    with pytest.raises(ConfigError, match=r"--vary: .* is not FIELD=VALUE,VALUE.*minimax\.epochs"):
+        plan(["spact"], [], ["0"], tmp_path, [vary])
+    with pytest.raises(ConfigError, match="B has --budgets"):
+        plan(["spact"], [], ["0"], tmp_path, ["minimax.penalty.budget=0.1"])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anon_jax.methods import METHODS
+from anon_jax.methods import METHODS, unused_fields
 from anon_jax.report.runs import Run
 from anon_jax.report.tree import at
 from anon_jax.settings import PER_START, defaults, flatten
@@ -99,20 +99,7 @@ def variant_of(run: Run, method: str) -> Fields:
     config = _config(run)
     row = METHODS.get(method)  # None: of another version; all that it may depend on counts
     unused = [*_NEUTRAL, *_DATASETS.values(), *_ATTACKERS, *_FURTHER_PHASES]
-    if row is None or row.learned:
-        unused.append("obfuscation.")
-    if row and not row.penalty:
-        unused += ["minimax.penalty.", "minimax.weights.penalty", "compat.constant_penalty"]
-    if row and row.supervised:
-        unused += ["pretrain_privacy.", "init_from.privacy"]
-        unused += ["minimax.temperature", "minimax.privacy_loss_ceiling"]
-    if row and not row.supervised:
-        unused.append("minimax.supervised.")
-    if row and not row.learned:
-        unused += ["networks.", "reconstruct.", "pretrain_privacy.", "minimax.", "compat."]
-        unused.append("init_from.")
-    if row and not row.learned and not row.obfuscation:
-        unused.append("obfuscation.")
+    unused += unused_fields(row) if row else ["obfuscation."]
     return {
         field: value
         for field, value in sorted(config.items())
