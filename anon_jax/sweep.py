@@ -28,6 +28,7 @@ from anon_jax.errors import ConfigError, RunError
 from anon_jax.methods import METHODS, get_method, unused_fields
 from anon_jax.phases.setup import PRETRAINING
 from anon_jax.workdir_lock import workdir_lock
+from configs import base
 from input_pipeline.progress import say
 
 Cores = frozenset[int]
@@ -76,7 +77,7 @@ def plan(
         _check_number("seeds", text, int)
     if not methods or not seeds:
         raise ConfigError("--methods and --seeds need at least one entry each")
-    axes = {_BUDGET: [str(float(text)) for text in budgets]} | dict(map(_axis, vary))
+    axes = {_BUDGET: [str(float(text)) for text in budgets], **_axes(vary, methods)}
     shared, cells = [], []
     for seed in dict.fromkeys(seeds):
         pretrained = f"pretrained/seed{seed}"
@@ -165,21 +166,48 @@ def _grid(
     return grid
 
 
-def _axis(text: str) -> tuple[str, list[str]]:
-    """One --vary: the field and its values."""
-    field, _, values = text.partition("=")
-    known = [name for name in settings.defaults() if name.startswith("minimax.")]
-    if field not in known or field == _BUDGET or not all(values.split(",")):
-        raise ConfigError(
-            f"--vary: '{text}' is not FIELD=VALUE,VALUE. Fields are those of config.minimax; B has "
-            f"--budgets: {', '.join(name for name in known if name != _BUDGET)}"
-        )
-    return field, values.split(",")
+def _axes(vary: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:
+    """The fields of --vary and their values, as the config has them."""
+    axes: dict[str, list[str]] = {}
+    for text in vary:
+        field, _, values = text.partition("=")
+        known = [name for name in settings.defaults() if name.startswith("minimax.")]
+        if field not in known or not values:
+            raise ConfigError(
+                f"--vary: '{text}' is not FIELD=VALUE,VALUE with a field of config.minimax: "
+                f"{', '.join(known)}"
+            )
+        if field == _BUDGET:
+            raise ConfigError(f"--vary: the values of {field} are those of --budgets")
+        if field in axes:
+            raise ConfigError(f"--vary: {field} is given twice; one list has all its values")
+        if all(field.startswith(unused_fields(get_method(method))) for method in methods):
+            raise ConfigError(f"--vary: none of {', '.join(methods)} uses config.{field}")
+        axes[field] = [_checked(field, value.strip()) for value in values.split(",")]
+    return axes
+
+
+def _checked(field: str, text: str) -> str:
+    """A value as the config prints it: equal ones look alike."""
+    config = base.get_config()
+    kind = type(settings.defaults()[field])
+    try:
+        value = {"True": True, "False": False}[text] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise ConfigError(f"--vary: '{text}' is no {kind.__name__}, as {field} is") from None
+    with config.unlocked():
+        config.update_from_flattened_dict({field: value})
+    try:
+        settings.check_config(config)
+    except ConfigError as error:
+        raise ConfigError(f"--vary: {error}") from None
+    return str(value)
 
 
 def _part(field: str, value: str) -> str:
     """Of the name of a cell's folder."""
-    return f"B{float(value):g}" if field == _BUDGET else f"{field.removeprefix('minimax.')}={value}"
+    name = "B" if field == _BUDGET else f"{field.removeprefix('minimax.')}="
+    return f"{name}{value.removesuffix('.0')}"
 
 
 def _check_number(flag: str, text: str, kind: type) -> None:

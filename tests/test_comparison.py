@@ -109,7 +109,7 @@ def test_one_seed_has_no_interval_and_the_page_says_so(tmp_path):
     folders = [f for f in make_sweep(tmp_path / "cells") if f.name.endswith("seed0")]
     html, markdown, report = compare(folders, tmp_path / "out")
     assert markdown_row(markdown, "penalty, B = 0.1")[2:5] == ["90.0", "10.0", "90.0"]
-    assert "All rows are of one seed, so without an interval." in html
+    assert "All rows are of one seed, so without an interval over seeds." in html
     assert rows_of(report)["penalty, B = 0.1"]["figures"]["top1"]["high"] is None
 
 
@@ -137,7 +137,7 @@ def test_other_builds_of_a_dataset_and_other_commits_are_named(tmp_path):
         (folder / "results.json").write_text(json.dumps(results))
     html = compare(folders, tmp_path / "out")[0]
     assert "different builds of moving_figures/videos" in html
-    assert f"aaaaaaaaaaaa: {folders[0]}; bbbbbbbbbbbb: {folders[1]}" in html
+    assert f"aaaaaaaaaaaa in 1 of the runs; bbbbbbbbbbbb in {folders[1]}." in html
     assert "several commits of the code: unknown (4), xxxxxxx (1), yyyyyyy (1)" in html
     assert "different builds" not in compare(folders[1:], tmp_path / "alike")[0]
 

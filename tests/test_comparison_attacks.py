@@ -91,6 +91,21 @@ def test_attacks_frames_and_cost_have_tables(tmp_path):
     assert len(report["protocols"]) == 1
 
 
+def test_the_strongest_attacker_is_named_without_a_reconstruction(tmp_path):
+    folders = []
+    for seed, winner in ((0, "i3d_tiny-seed0"), (1, "i3d_tiny-seed0"), (2, "resnet_tiny-seed0")):
+        entry = scores(0.8, 0.6)
+        names = ("resnet_tiny-seed0", "i3d_tiny-seed0")
+        entry["privacy"]["attackers"] = {
+            name: {"cmap": 0.6 if name == winner else 0.5} for name in names
+        }
+        entry["worst_case"] = {"cmap": 0.6, "attack": "direct", "attacker": winner}
+        folders.append(make_run(tmp_path / str(seed), "weak_blur", seed, entry))
+    _, markdown, _ = compare(folders, tmp_path / "out")
+    row = markdown_row(markdown[markdown.index("### Attacks") :], "weak_blur")
+    assert row[-1] == "direct, i3d_tiny-seed0 (2); direct, resnet_tiny-seed0 (1)"
+
+
 def test_runs_without_further_measurements_have_no_columns_of_them(tmp_path):
     html, markdown, report = compare(make_sweep(tmp_path / "cells"), tmp_path / "out")
     for words in ("worst case)", "Leakage, worst case", "Rank-1, %", "ms a frame", "GFLOPs"):

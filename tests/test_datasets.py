@@ -183,7 +183,26 @@ def test_attributes_may_be_tested_on_another_dataset(tiny_data_dir, one_sided):
     with pytest.raises(ConfigError, match="on the split 'test' of 'one_sided/few'"):
         check_datasets(fields, other)
     fields.evaluate_privacy.networks = ("resnet_tiny", "i3d_tiny")
-    with pytest.raises(ConfigError, match=r"i3d_tiny, which sees clips.*tiny_images' has still"):
+    message = r"i3d_tiny, which sees clips.*tiny_images'.*leave it out of config\.evaluate_privacy"
+    with pytest.raises(ConfigError, match=message):
+        check_datasets(fields, found)
+    # Nor where frames are tested on that clips are learned of.
+    fields.evaluate_privacy.source = "videos"
+    with pytest.raises(ConfigError, match=message):
+        check_datasets(fields, dataclasses.replace(found, tested_attributes=images))
+
+
+def test_clips_of_attributes_need_long_videos(tiny_data_dir):
+    fields = config(tiny_data_dir)
+    fields.data.num_frames = 11
+    fields.phases = ("evaluate_privacy",)
+    long = {"train": 20, "validation": 20, "test": 20}
+    found = with_shortest(tiny_data_dir, long)
+    short = dataclasses.replace(found.videos, name="short", shortest={**long, "test": 10})
+    found = dataclasses.replace(found, tested_attributes=short)
+    check_datasets(fields, found)  # frames alone
+    fields.evaluate_privacy.networks = ("i3d_tiny",)
+    with pytest.raises(ConfigError, match="the split 'test' of 'short' have fewer frames"):
         check_datasets(fields, found)
 
 

@@ -54,7 +54,7 @@ def test_fields_are_varied_where_a_method_uses_them(tmp_path):
     ]
     assert cells[-1].overrides[-3:] == (
         "--config.minimax.penalty.budget=0.1",
-        "--config.minimax.weights.privacy=3",
+        "--config.minimax.weights.privacy=3.0",
         "--config.minimax.penalty.space=action_feature",
     )
     # Each cell's fields are those of the config, so that the cells can be run.
@@ -64,13 +64,31 @@ def test_fields_are_varied_where_a_method_uses_them(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "vary", ["minimax.weight=1", "minimax.epochs", "minimax.epochs=1,,2", "seed=1", "="]
+    ("vary", "message"),
+    [
+        (["minimax.weight=1"], r"'minimax.weight=1' is not FIELD=VALUE,VALUE.*minimax\.epochs"),
+        (["minimax.epochs"], "'minimax.epochs' is not FIELD=VALUE"),
+        (["seed=1"], "'seed=1' is not FIELD=VALUE"),
+        (["minimax.penalty.budget=0.1"], "are those of --budgets"),
+        (["minimax.epochs=1", "minimax.epochs=2"], "minimax.epochs is given twice"),
+        (["minimax.epochs=1,,2"], "'' is no float, as minimax.epochs is"),
+        (["minimax.privacy_steps=1.5"], "'1.5' is no int"),
+        (["minimax.penalty.space=pixl"], "--vary: config.minimax.penalty.space has 'pixl'; known"),
+        (["minimax.supervised.ensemble=2"], "none of raw, spact uses config.minimax.supervised"),
+    ],
 )
-def test_bad_fields_to_vary(tmp_path, vary):
-    with pytest.raises(ConfigError, match=r"--vary: .* is not FIELD=VALUE,VALUE.*minimax\.epochs"):
-        plan(["spact"], [], ["0"], tmp_path, [vary])
-    with pytest.raises(ConfigError, match="B has --budgets"):
-        plan(["spact"], [], ["0"], tmp_path, ["minimax.penalty.budget=0.1"])
+def test_bad_fields_to_vary(tmp_path, vary, message):
+    methods = ["raw", "spact"] if "supervised" in vary[0] else ["spact", "penalty"]
+    with pytest.raises(ConfigError, match=message):
+        plan(methods, [], ["0"], tmp_path, vary)
+
+
+def test_equal_values_make_one_cell(tmp_path):
+    _, cells = plan(["spact"], [], ["0"], tmp_path, ["minimax.weights.action=0.50, 0.5,1,1.0"])
+    assert [cell.folder for cell in cells] == [
+        "cells/spact-weights.action=0.5-seed0",
+        "cells/spact-weights.action=1-seed0",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from anon_jax import distributed, metrics
-from anon_jax.evaluation import make_attribute_predictor, predict_split, split_probabilities
+from anon_jax.evaluation import (
+    Predict,
+    make_attribute_predictor,
+    predict_split,
+    split_probabilities,
+)
 from anon_jax.metric_reports import privacy_report
 from anon_jax.phases import modules, setup, streams
 from anon_jax.phases.attackers import FrozenNet, measure_once, new_attacker, train_attacker
@@ -104,10 +109,12 @@ def train(
     if attacker.pretrained:
         net = with_trunk(run.config, networks["privacy"], state.nets["privacy"], run.mesh)
         state = state.replace(nets={**state.nets, "privacy": net})
-    obfuscator = make_obfuscator(run.config, method, attacked.learned)
-    tested = make_obfuscator(run.config, method, attacked.tested)
+    obfuscator = tested = make_obfuscator(run.config, method, attacked.learned)
+    if attacked.tested is not attacked.learned:
+        tested = make_obfuscator(run.config, method, attacked.tested)
+    predict = make_attribute_predictor(networks, _frames(attacker.sees_clips))
     validate, test = (
-        _tester(run, networks, RecordSource(*records), hidden, attacker.sees_clips)
+        _tester(run, predict, RecordSource(*records), hidden, attacker.sees_clips)
         for records, hidden in (
             ((attacked.learned, "validation"), obfuscator),
             ((attacked.tested, attacked.tested.test_split), tested),
@@ -185,10 +192,9 @@ def _frames(clips: bool) -> str:
 
 
 def _tester(
-    run: setup.Run, networks: Networks, source: RecordSource, obfuscator: Obfuscator, clips: bool
+    run: setup.Run, predict: Predict, source: RecordSource, obfuscator: Obfuscator, clips: bool
 ) -> Test:
     data, section = run.config.data, run.config[_BUDGET]
-    predict = make_attribute_predictor(networks, _frames(clips))
     transform = (
         streams.evaluation_clip(run, obfuscator)
         if clips

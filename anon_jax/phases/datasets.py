@@ -62,9 +62,7 @@ class Attacked(NamedTuple):
 
     def splits(self) -> list[tuple[DatasetSpec, str]]:
         """Those that an attacker learns from, is chosen by and is tested on."""
-        learned = [(self.learned, split) for split in ("train", "validation")]
-        test = (self.tested, self.tested.test_split)
-        return learned if test in learned else [*learned, test]
+        return _evaluated_splits(self.learned, self.tested)
 
 
 def ensure_datasets(config: ConfigDict) -> Datasets:
@@ -120,8 +118,8 @@ def check_datasets(config: ConfigDict, datasets: Datasets) -> None:
         _check_lengths(config, datasets.videos, "train")
         _check_supervision(config, datasets.images)
     if "evaluate_action" in config.phases:
-        for split in _evaluated_splits(datasets.attack_videos):
-            _check_lengths(config, datasets.attack_videos, split)
+        for spec, split in _evaluated_splits(datasets.attack_videos):
+            _check_lengths(config, spec, split)
         make_obfuscator(config, config.method, datasets.attack_videos)
     if "evaluate_reconstruction" in config.phases and config.data.resolution < WINDOW:
         raise ConfigError(
@@ -131,6 +129,8 @@ def check_datasets(config: ConfigDict, datasets: Datasets) -> None:
     if _attacking(config):
         for spec, split in attacked_attributes(config, datasets).splits():
             _check_labels(config, spec, split)
+            if any(_clip_networks(config, phase) for phase in _attacking(config)):
+                _check_lengths(config, spec, split)
             make_obfuscator(config, config.method, spec)
     if "evaluate_identity" in config.phases:
         _check_people(datasets.attack_videos)
@@ -180,15 +180,22 @@ def attacked_attributes(config: ConfigDict, datasets: Datasets) -> Attacked:
             f"{', '.join(spec.attributes)}. Name datasets with the same ones, in the same order"
         )
     for phase in _attacking(config):
-        clips = [name for name in config[phase].networks if modules.sees_clips(name)]
+        clips = _clip_networks(config, phase)
         still = [found.name for found in (spec, tested) if found.kind == "image"]
         if clips and still:
             raise ConfigError(
                 f"config.{phase}.networks has {', '.join(clips)}, which sees clips, but "
-                f"config.evaluate_privacy.source is '{source}', and '{still[0]}' has still "
-                "images; set it to 'videos' if these have attributes"
+                f"'{still[0]}', where the attributes are, has still images; leave it out of "
+                "config."
+                f"{phase}.networks, or take attributes of videos (config.evaluate_privacy.source, "
+                "config.attack)"
             )
     return Attacked(spec, tested)
+
+
+def _clip_networks(config: ConfigDict, phase: str) -> list[str]:
+    """The attackers of a phase that see clips."""
+    return [name for name in config[phase].networks if modules.sees_clips(name)]
 
 
 def _attacking(config: ConfigDict) -> list[str]:
@@ -201,9 +208,14 @@ def _phases(config: ConfigDict) -> str:
     return f"the phase{'s' if len(names) > 1 else ''} {' and '.join(names)}"
 
 
-def _evaluated_splits(spec: DatasetSpec) -> tuple[str, ...]:
-    """Those that an attacker learns from, is chosen by and is tested on."""
-    return tuple(dict.fromkeys(("train", "validation", spec.test_split)))
+def _evaluated_splits(
+    learned: DatasetSpec, tested: DatasetSpec | None = None
+) -> list[tuple[DatasetSpec, str]]:
+    """Those that an attacker learns from, is chosen by and is tested on; mostly of one dataset."""
+    tested = tested or learned
+    found = [(learned, "train"), (learned, "validation")]
+    test = (tested, tested.test_split)
+    return found if test in found else [*found, test]
 
 
 def _check_lengths(config: ConfigDict, spec: DatasetSpec, split: str) -> None:
@@ -260,7 +272,7 @@ def _check_people(spec: DatasetSpec) -> None:
         "the phase 'evaluate_identity' out of config.phases"
     )
     people = {}
-    for split in _evaluated_splits(spec):
+    for _, split in _evaluated_splits(spec):
         people[split] = [row.group for row in read_index(spec, split)]
         found, of_split = people[split], f"the split '{split}' of '{spec.name}'"
         if "" in found:

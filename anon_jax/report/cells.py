@@ -111,9 +111,9 @@ def figures(cell: Cell) -> dict[str, float | None]:
 
 
 def bootstrapped(cell: Cell) -> dict[str, list[float]]:
-    """{figure: [low, high]}, 95 % over the test clips of this run, by groups where there are any.
+    """{figure: [low, high]}, 95 % over the test records of this run, by groups if there are any.
 
-    Says how much the choice of the test clips matters; not what another training would give.
+    Says how much the choice of the test records matters; not what another training would give.
     """
     found = {
         "top1": interval(at(cell.found, "action", "top1_interval")),

@@ -65,6 +65,7 @@ def _protocol(
         "leakage": leakage,
         "hypervolumes": hypervolumes(rows, leakage),
         "missing_raw": _missing_raw(cells),
+        "damaged": [run.damaged for run in runs if run.damaged],
         "builds": _builds(runs),
         "commits": dict(Counter(str(run.results.get("commit") or "unknown") for run in runs)),
         "init_from": sorted({folder for run in runs if (folder := init_from(run))}),
@@ -105,13 +106,20 @@ def _missing_raw(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 
 def _builds(runs: Sequence[Run]) -> dict[str, dict[str, list[str]]]:
-    """{dataset: {fingerprint: folders}} of the datasets that these runs had different builds of."""
+    """{dataset: {fingerprint: folders}} of the datasets that these runs had different builds of.
+
+    The build that most runs read comes first.
+    """
     found: dict[str, dict[str, list[str]]] = {}
     for run in runs:
         for dataset, fingerprint in (at(run.results, "data") or {}).items():
             folders = found.setdefault(dataset, {}).setdefault(str(fingerprint), [])
             folders.append(str(run.folder))
-    return {dataset: builds for dataset, builds in found.items() if len(builds) > 1}
+    return {
+        dataset: dict(sorted(builds.items(), key=lambda build: -len(build[1])))
+        for dataset, builds in found.items()
+        if len(builds) > 1
+    }
 
 
 def _once(names: Sequence[str]) -> list[str]:

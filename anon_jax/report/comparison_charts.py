@@ -1,7 +1,7 @@
 """The charts of a comparison: what is kept against what leaks, and bars for each attribute."""
 
-import math
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,8 +26,8 @@ from anon_jax.report.drawing import (
 
 Row = Mapping[str, Any]
 
-# Rows of the legend that the trade-off has room for, and the height of each one more, in inches.
-_LEGEND_ROWS, _LEGEND_ROW = 4, 0.17
+_LEGEND_HEIGHT = 0.8  # inches of the legend that the trade-off has room for
+_BAR, _LINE = 0.2, 0.13  # inches of a bar, and of each further line of its name
 _LETTERS = 32  # of a row's name beside a bar; its budget stands at the end
 
 
@@ -62,9 +62,10 @@ def add_legend(figure: Figure) -> None:
     """Above the axes, in as many columns as fit: names say what tells settings apart."""
     for columns in (3, 2, 1):
         legend = figure.legend(loc="outside upper center", ncols=columns)
-        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
-            more_rows = max(0, math.ceil(len(legend.get_texts()) / columns) - _LEGEND_ROWS)
-            figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * more_rows)
+        place = legend.get_window_extent()
+        if columns == 1 or place.width <= figure.bbox.width:
+            more = max(0.0, place.height / figure.dpi - _LEGEND_HEIGHT)
+            figure.set_figheight(figure.get_figheight() + more)
             return
         legend.remove()
 
@@ -93,7 +94,9 @@ def _draw_bars(
     styles: Mapping[str, int],
 ) -> str:
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.0, 0.7 + 0.2 * len(found)))
+        labels = _labels([row["name"] for row, _ in found], _shorten)
+        lines = max(label.count("\n") for label in labels.values())
+        figure = Figure(figsize=(4.0, 0.7 + (_BAR + _LINE * lines) * len(found)))
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         places = np.arange(len(found))
@@ -107,7 +110,6 @@ def _draw_bars(
         )
         if prevalence is not None:
             axes.axvline(percent(prevalence), color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
-        labels = _labels([row["name"] for row, _ in found], _shorten)
         axes.set_yticks(places, [labels[row["name"]] for row, _ in found], fontsize=8)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
@@ -203,10 +205,16 @@ def _half(figure: Mapping[str, Any], scale: float = 100) -> float:
 
 
 def _labels(names: Sequence[str], cut: Callable[[str], str]) -> dict[str, str]:
-    """{name: what stands in a chart}: cut, but whole where two would read alike."""
+    """{name: what stands in a chart}: cut, but whole, in lines, where two would read alike."""
     labels = {name: cut(name) for name in names}
     times = Counter(labels.values())
-    return {name: label if times[label] == 1 else name for name, label in labels.items()}
+    return {name: label if times[label] == 1 else _in_lines(name) for name, label in labels.items()}
+
+
+def _in_lines(name: str) -> str:
+    """Broken between settings, never inside of one."""
+    whole = name.replace(" = ", "\u00a0=\u00a0")
+    return textwrap.fill(whole, _LETTERS, break_long_words=False)
 
 
 def _shorten(name: str) -> str:

@@ -18,6 +18,7 @@ def notes(protocol: Mapping[str, Any]) -> list[str]:
         if row["frames_with_boxes"] is not None:
             found.append(detected(row["name"], row["frames_with_boxes"]))
     found += _not_attacked(protocol) + _clocks(rows)
+    found += protocol["damaged"]
     found += [_builds(dataset, builds) for dataset, builds in protocol["builds"].items()]
     if len(protocol["commits"]) > 1:
         commits = (f"{name[:7]} ({n})" for name, n in sorted(protocol["commits"].items()))
@@ -32,7 +33,7 @@ def notes(protocol: Mapping[str, Any]) -> list[str]:
         )
     single = [row["name"] for row in rows if len(row["seeds"]) == 1]
     if single:
-        found.append(f"One seed alone, so no interval: {'; '.join(single)}.")
+        found.append(f"One seed alone, so no interval over seeds: {'; '.join(single)}.")
     return found
 
 
@@ -49,10 +50,12 @@ def _missing_raw(item: Mapping[str, Any]) -> str:
 
 
 def _builds(dataset: str, builds: Mapping[str, Sequence[str]]) -> str:
-    listed = "; ".join(f"{name[:12]}: {', '.join(folders)}" for name, folders in builds.items())
+    (first, most), *others = builds.items()
+    listed = "; ".join(f"{name[:12]} in {', '.join(folders)}" for name, folders in others)
     return (
         f"The runs read different builds of {dataset}, whose records may not be the same, so these "
-        f"figures compare with care. By fingerprint, {listed}."
+        f"figures compare with care. By fingerprint: {first[:12]} in {len(most)} of the runs; "
+        f"{listed}."
     )
 
 

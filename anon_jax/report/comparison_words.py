@@ -12,7 +12,7 @@ LEAKAGES = {"leakage": "direct attack", "worst_leakage": "worst case"}
 NOTES = (
     'Figures are means over seeds, "\u00b1" half of the 95 % interval of Student\'s t; a figure '
     "without it is of one seed, and has no such interval. In brackets stands what a bootstrap over "
-    "the test clips of that seed gives (95 %): another choice of clips, not another training. "
+    "the test records of that seed gives (95 %): another choice of them, not another training. "
     "Where intervals overlap, the order of two rows may be chance. Nothing is cut off: what lies "
     "below chance or above raw is shown so.",
     "Drop and share kept are against raw of the same seed and protocol, so against the method's "
@@ -25,7 +25,8 @@ NOTES = (
     "reconstruction among them.",
     "The distance on test clips is the RMS from the raw ones, pixels in [0, 1]; PSNR and SSIM are "
     "of the anonymized frames. A flicker of 1 is no more than in the raw clips.",
-    "Penalty active is the share of f_A's updates in which the distance exceeded B; the distance "
+    "Penalty active is about the share of f_A's updates in which the distance exceeded B (a mean "
+    "over lines of metrics, by the steps between them); the distance "
     "from raw is that of the last tenth of the minimax steps; training is the time of f_A's phases "
     "in the run itself, without a pre-training taken over from another run. A dash stands for what "
     "was not measured or is not defined.",
@@ -68,7 +69,7 @@ def summary(report: Mapping[str, Any]) -> str:
     if single:
         which = "All rows" if len(single) == rows else _count(len(single), "row")
         verb = "is" if len(single) == 1 and rows > 1 else "are"
-        sentences.append(f"{which} {verb} of one seed, so without an interval.")
+        sentences.append(f"{which} {verb} of one seed, so without an interval over seeds.")
     if report["left_out"]:
         sentences.append(f"{_count(len(report['left_out']), 'folder')} left out, named below.")
     return " ".join(filter(None, sentences))

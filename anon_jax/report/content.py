@@ -48,7 +48,11 @@ def build(
         "minimax": _minimax(results, config, minimax_lines),
         "settings": {
             "seed": results.get("seed"),
-            "datasets": {role: at(results, "datasets", role) for role in words.DATASETS},
+            "datasets": {
+                role: name
+                for role in words.DATASETS
+                if (name := at(results, "datasets", role)) or role != "tested_attributes"
+            },
             "versions": at(results, "versions") or {},
             "seconds": at(results, "seconds") or {},
         },

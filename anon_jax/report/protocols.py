@@ -26,7 +26,7 @@ _NEUTRAL = (
     *("log_every", "sample_every", "checkpoint_every"),
     *PER_START,
 )
-# Read from results.json, where no role is left open.
+# Read from results.json, which says what an empty field stood for.
 _DATASETS = {
     "videos": "data.videos",
     "images": "data.images",
@@ -173,7 +173,7 @@ def _networks(config: Fields, field: str) -> list[Any]:
 
 
 def _dataset_names(run: Run) -> Fields:
-    """The four datasets by the fields that name them, none of them left open."""
+    """The datasets by the fields that name them; tested_attributes alone may be left open."""
     names = {role: at(run.results, "datasets", role) for role in _DATASETS}
     names["attack_videos"] = names["attack_videos"] or names["videos"]
     names["attack_images"] = names["attack_images"] or names["images"]

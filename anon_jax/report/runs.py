@@ -21,6 +21,7 @@ class Run:
       method: the run's own; others (raw) may have been measured beside it.
       results, config: of results.json and config.json.
       minimax: the lines of that phase's metrics; empty where it was not run.
+      damaged: a sentence on a file of the run that is not needed and cannot be read; mostly empty.
     """
 
     folder: Path
@@ -29,6 +30,7 @@ class Run:
     results: Mapping[str, Any]
     config: Mapping[str, Any]
     minimax: Sequence[Mapping[str, float]] = ()
+    damaged: str = ""
 
     @property
     def measured(self) -> Mapping[str, Any]:
@@ -83,15 +85,21 @@ def read_run(folder: Path) -> Run:
     if not isinstance(methods, dict) or not any(map(_has_scores, methods.values())):
         raise WorkdirError("It evaluated nothing: results.json has no Top-1 and no cMAP.")
     method = str(results.get("method", ""))
-    return Run(folder, method, seed, results, config, _minimax(folder))
+    return Run(folder, method, seed, results, config, *_minimax(folder))
 
 
-def _minimax(folder: Path) -> list[dict[str, float]]:
+def _minimax(folder: Path) -> tuple[list[dict[str, float]], str]:
+    """The lines, and what is wrong with them."""
     name = "metrics/minimax.jsonl"
     try:
-        return read_metrics(folder / name)
+        lines = read_metrics(folder / name)
     except (OSError, ValueError) as error:
-        raise WorkdirError(f"Its {name} cannot be read: {error}.") from None
+        problem = str(error)
+    else:
+        if all(isinstance(line, dict) and number(line.get("step")) is not None for line in lines):
+            return lines, ""
+        problem = "a line has no step"
+    return [], f"{folder / name} cannot be read ({problem}), so that figures of it are missing."
 
 
 def _has_scores(found: Any) -> bool:

@@ -156,8 +156,7 @@ def _minimax(minimax: Mapping[str, Any] | None) -> Table:
 
 def _settings(settings: Mapping[str, Any]) -> Table:
     rows = [["Seed", short(settings["seed"])]]
-    datasets = settings["datasets"].items()
-    rows += [[DATASETS[role], short(name)] for role, name in datasets if name]
+    rows += [[DATASETS[role], short(name)] for role, name in settings["datasets"].items()]
     rows += [[package, short(version)] for package, version in settings["versions"].items()]
     return Table(["Setting", "Value"], rows)
 

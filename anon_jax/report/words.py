@@ -126,7 +126,7 @@ def _subject(report: Mapping[str, Any]) -> str:
 
 def _names(settings: Mapping[str, Any], *roles: str) -> str:
     """The datasets of these roles: "a and b", or "a" where they are one."""
-    found = [settings["datasets"][role] for role in roles]
+    found = [settings["datasets"].get(role) for role in roles]
     return " and ".join(dict.fromkeys(str(name) for name in found if name))
 
 
