@@ -24,7 +24,7 @@ from absl import app, flags
 
 from anon_jax import interruption, settings
 from anon_jax.config_files import define_config
-from anon_jax.errors import ConfigError, RunError
+from anon_jax.errors import ConfigError, RunError, WorkdirError
 from anon_jax.methods import METHODS, get_method, unused_fields
 from anon_jax.phases.setup import PRETRAINING
 from anon_jax.workdir_lock import workdir_lock
@@ -124,6 +124,7 @@ def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs
     try:
         while True:
             for cell in itertools.islice(started, len(free)):
+                _wait_until_left(workdir / cell.folder)
                 cores = free.pop()
                 running[_start(cell, command, workdir, cores)] = cell, cores
             if not running:
@@ -147,6 +148,20 @@ def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs
             process.terminate()
         for process in running:
             process.wait()
+
+
+def _wait_until_left(folder: Path) -> None:
+    """Of a sweep that was just killed: its cell saves before it leaves.
+
+    After this the cell is started all the same, and says itself who holds its workdir.
+    """
+    end = time.monotonic() + interruption.GRACE_SECONDS
+    while folder.exists() and time.monotonic() < end:
+        try:
+            with workdir_lock(folder):
+                return
+        except WorkdirError:
+            time.sleep(_POLL_SECONDS)
 
 
 def _grid(

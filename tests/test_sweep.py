@@ -9,7 +9,7 @@ import time
 import pytest
 from video_samples import ROOT
 
-from anon_jax import settings
+from anon_jax import interruption, settings
 from anon_jax.errors import ConfigError
 from anon_jax.sweep import Cell, plan, run_cells, run_grid
 
@@ -186,6 +186,34 @@ def test_cells_share_what_they_compile_unless_the_user_says_where(tmp_path, monk
     assert run_cells([Cell("a", ())], [sys.executable, "-c", script], tmp_path, 1) == []
     found = (tmp_path / "logs" / "a.log").read_text().strip()
     assert found == (own or str(tmp_path / "compiled"))
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from anon_jax.workdir_lock import workdir_lock
+
+with workdir_lock(Path(sys.argv[1].removeprefix("--workdir="))):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_a_cell_waits_for_one_that_is_still_leaving(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    hold = [sys.executable, "-c", HOLDER]
+    leaving = subprocess.Popen([*hold, tmp_path / "a", "8"], stdout=subprocess.PIPE, text=True)
+    assert leaving.stdout.readline() == "held\n"
+    # The new cell takes the same lock, and fails where it is held.
+    assert run_cells([Cell("a", ("0",))], hold, tmp_path, 1) == []
+    assert leaving.wait(20) == 0
+    # Who does not leave is not waited for without end.
+    monkeypatch.setattr(interruption, "GRACE_SECONDS", 0.2)
+    with subprocess.Popen([*hold, tmp_path / "b", "60"], stdout=subprocess.PIPE) as staying:
+        staying.stdout.readline()
+        assert run_cells([Cell("b", ("0",))], hold, tmp_path, 1) == ["b"]
+        staying.kill()
+    assert f"in use by process {staying.pid}" in (tmp_path / "logs" / "b.log").read_text()
 
 
 PARENT = """
