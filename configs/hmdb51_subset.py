@@ -5,7 +5,9 @@ Build the dataset first, for instance from a subset of HMDB51 with the labels of
     python -m input_pipeline.build video_folder --name=hmdb51_subset --source=DIR \
         --attributes=skin_color,face,gender,nudity,relationship --group=source
 
-No image dataset is named, so the privacy branch takes single frames of the training videos.
+No image dataset is named, so the privacy branch takes single frames of the training videos. f_B goes
+by the batch while it is frozen, and f_A comes to rest, as on the embedded dataset
+(docs/results.md).
 """
 
 from ml_collections import ConfigDict
@@ -41,10 +43,12 @@ def get_config() -> ConfigDict:
     config.minimax.epochs = 18.0
     config.minimax.warmup_epochs = 10.0
     config.minimax.weights.action = 4.0
+    config.minimax.privacy_batch_norm = "batch"
+    config.minimax.anonymizer_optimizer.schedule = "cosine"
     config.minimax.anonymizer_optimizer.learning_rate = 5e-4
     config.minimax.action_optimizer.learning_rate = 2e-3
     config.minimax.privacy_optimizer.learning_rate = 1e-3
-    config.evaluate_action.epochs = 60.0
+    config.evaluate_action.epochs = 40.0
     config.evaluate_action.label_smoothing = 0.1
     config.evaluate_action.validate_every = 10.0
     config.evaluate_action.optimizer.learning_rate = 2e-3
