@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from absl import app, flags
+from ml_collections import ConfigDict
 
 from anon_jax import interruption, settings
 from anon_jax.config_files import define_config
@@ -57,6 +58,7 @@ def plan(
     seeds: Sequence[str],
     workdir: Path,
     vary: Sequence[str] = (),
+    config: ConfigDict | None = None,
 ) -> tuple[list[Cell], list[Cell]]:
     """The shared pre-trainings, one for each seed, and the cells that the grid consists of.
 
@@ -66,6 +68,7 @@ def plan(
 
     Args:
       vary: of fields of `config.minimax`, "FIELD=VALUE,VALUE"; the grid has all combinations.
+      config: of all cells; what is varied is checked together with the rest of it. None = base's.
 
     Raises:
       ConfigError: an unknown method or field, a budget or a seed that is no number, or nothing to
@@ -78,6 +81,9 @@ def plan(
     if not methods or not seeds:
         raise ConfigError("--methods and --seeds need at least one entry each")
     axes = {_BUDGET: [str(float(text)) for text in budgets], **_axes(vary, methods)}
+    grid = _grid(methods, axes)
+    if vary:
+        _check_grid(grid, base.get_config() if config is None else config)
     shared, cells = [], []
     for seed in dict.fromkeys(seeds):
         pretrained = f"pretrained/seed{seed}"
@@ -85,7 +91,7 @@ def plan(
         if any(get_method(method).learned for method in methods):
             phases = f"--config.phases={PRETRAINING!r}"
             shared.append(Cell(pretrained, (*of_seed, phases)))
-        for method, varied in _grid(methods, axes):
+        for method, varied in grid:
             overrides = [*of_seed, f"--config.method={method}", "--config.evaluate_raw=False"]
             needed = pretrained if get_method(method).learned else ""
             if needed:
@@ -116,6 +122,7 @@ def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs
     other. What a cell prints is in workdir/logs/FOLDER.log.
     """
     todo = [cell for cell in cells if not _done_mark(workdir, cell).exists()]
+    _wait_until_left([workdir / cell.folder for cell in todo])
     started = iter(todo)
     failed: list[str] = []
     running: dict[subprocess.Popen, tuple[Cell, Cores]] = {}
@@ -124,7 +131,6 @@ def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs
     try:
         while True:
             for cell in itertools.islice(started, len(free)):
-                _wait_until_left(workdir / cell.folder)
                 cores = free.pop()
                 running[_start(cell, command, workdir, cores)] = cell, cores
             if not running:
@@ -150,18 +156,19 @@ def run_cells(cells: Iterable[Cell], command: Sequence[str], workdir: Path, jobs
             process.wait()
 
 
-def _wait_until_left(folder: Path) -> None:
-    """Of a sweep that was just killed: its cell saves before it leaves.
+def _wait_until_left(folders: Sequence[Path]) -> None:
+    """Of a sweep that was just killed: its cells save before they leave.
 
-    After this the cell is started all the same, and says itself who holds its workdir.
+    After this a cell is started all the same, and says itself who holds its workdir.
     """
     end = time.monotonic() + interruption.GRACE_SECONDS
-    while folder.exists() and time.monotonic() < end:
-        try:
-            with workdir_lock(folder):
-                return
-        except WorkdirError:
-            time.sleep(_POLL_SECONDS)
+    for folder in folders:
+        while folder.exists() and time.monotonic() < end:
+            try:
+                with workdir_lock(folder):
+                    break
+            except WorkdirError:
+                time.sleep(_POLL_SECONDS)
 
 
 def _grid(
@@ -204,19 +211,29 @@ def _axes(vary: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:
 
 def _checked(field: str, text: str) -> str:
     """A value as the config prints it: equal ones look alike."""
-    config = base.get_config()
     kind = type(settings.defaults()[field])
     try:
-        value = {"True": True, "False": False}[text] if kind is bool else kind(text)
+        return str({"True": True, "False": False}[text] if kind is bool else kind(text))
     except (KeyError, ValueError):
         raise ConfigError(f"--vary: '{text}' is no {kind.__name__}, as {field} is") from None
-    with config.unlocked():
-        config.update_from_flattened_dict({field: value})
-    try:
-        settings.check_config(config)
-    except ConfigError as error:
-        raise ConfigError(f"--vary: {error}") from None
-    return str(value)
+
+
+def _check_grid(grid: Sequence[tuple[str, Mapping[str, str]]], config: ConfigDict) -> None:
+    """Finds values, and combinations of them, that cells would refuse after the pre-training."""
+    known = settings.defaults()
+    for method, varied in grid:
+        cell = ConfigDict(config.to_dict())
+        cell.method = method
+        for field, value in varied.items():
+            kind = type(known[field])
+            cell.update_from_flattened_dict(
+                {field: value == "True" if kind is bool else kind(value)}
+            )
+        try:
+            settings.check_config(cell)
+        except ConfigError as error:
+            given = ", ".join(f"{field}={value}" for field, value in varied.items())
+            raise ConfigError(f"--vary: with {given}, {error}") from None
 
 
 def _part(field: str, value: str) -> str:
@@ -308,7 +325,9 @@ def _main(argv: list[str]) -> None:
     with interruption.handled(grace=None):
         try:
             settings.check_config(values.config)
-            shared, cells = plan(values.methods, values.budgets, values.seeds, workdir, values.vary)
+            shared, cells = plan(
+                values.methods, values.budgets, values.seeds, workdir, values.vary, values.config
+            )
             with workdir_lock(workdir):
                 settings.claim_workdir(workdir, values.config)
                 say(f"{len(cells)} cells and {len(shared)} pre-trainings in {workdir}")

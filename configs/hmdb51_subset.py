@@ -5,8 +5,8 @@ Build the dataset first, for instance from a subset of HMDB51 with the labels of
     python -m input_pipeline.build video_folder --name=hmdb51_subset --source=DIR \
         --attributes=skin_color,face,gender,nudity,relationship --group=source
 
-No image dataset is named, so the privacy branch takes single frames of the training videos. f_B goes
-by the batch while it is frozen, and f_A comes to rest, as on the embedded dataset
+No image dataset is named, so the privacy branch takes single frames of the training videos. f_B
+goes by the batch while it is frozen, and f_A comes to rest, as on the embedded dataset
 (docs/results.md).
 """
 

@@ -230,7 +230,13 @@ def test_what_cannot_be_used_is_left_out_by_name(tmp_path, capsys):
     assert "10 folders left out" in html
 
 
-@pytest.mark.parametrize("content", ['{"step": 1', "5\n", '{"loss": 1}\n', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('{"step": 1', "5\n", '{"loss": 1}\n', b"\xff", '{"step": 0, "penalty/active": 1}\n'),
+        '{"step": 5, "penalty/active": null}\n',
+    ],
+)
 def test_damaged_metrics_cost_one_figure_and_are_named(tmp_path, content):
     folders = make_sweep(tmp_path / "cells")
     path = folders[-1] / "metrics" / "minimax.jsonl"
@@ -270,6 +276,7 @@ def test_a_comparison_is_written_whole_or_not_at_all(tmp_path):
 def test_settings_that_read_alike_when_cut_are_written_out(tmp_path):
     field = "minimax.penalty.a_field_with_a_long_name"
     others = [(f"minimax.penalty.another_long_name_{n}", 3) for n in range(3)]
+    others.append(("minimax.penalty.path", "/a/folder-of-checkpoints" * 4))
     cells = [
         make_run(
             tmp_path / str(value), "penalty", 0, scores(0.5, 0.6), changes=[*others, (field, value)]
@@ -287,7 +294,7 @@ def test_settings_that_read_alike_when_cut_are_written_out(tmp_path):
     )
     for value in (100012345, 200012345):
         for drawn in (tradeoff, bars):
-            assert drawn.replace("\u00a0", " ").count(f"a_field_with_a_long_name = {value},<") == 1
+            assert drawn.count(f"{value},<") == 1
 
 
 @pytest.mark.parametrize(("letters", "columns"), [(4, 3), (20, 2), (40, 1)])

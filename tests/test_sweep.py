@@ -12,6 +12,7 @@ from video_samples import ROOT
 from anon_jax import interruption, settings
 from anon_jax.errors import ConfigError
 from anon_jax.sweep import Cell, plan, run_cells, run_grid
+from configs import moving_figures
 
 
 def test_the_cells_of_a_grid(tmp_path):
@@ -73,7 +74,10 @@ def test_fields_are_varied_where_a_method_uses_them(tmp_path):
         (["minimax.epochs=1", "minimax.epochs=2"], "minimax.epochs is given twice"),
         (["minimax.epochs=1,,2"], "'' is no float, as minimax.epochs is"),
         (["minimax.privacy_steps=1.5"], "'1.5' is no int"),
-        (["minimax.penalty.space=pixl"], "--vary: config.minimax.penalty.space has 'pixl'; known"),
+        (
+            ["minimax.penalty.space=pixl"],
+            "--vary: with .*config.minimax.penalty.space has 'pixl'; known",
+        ),
         (["minimax.supervised.ensemble=2"], "none of raw, spact uses config.minimax.supervised"),
     ],
 )
@@ -81,6 +85,15 @@ def test_bad_fields_to_vary(tmp_path, vary, message):
     methods = ["raw", "spact"] if "supervised" in vary[0] else ["spact", "penalty"]
     with pytest.raises(ConfigError, match=message):
         plan(methods, [], ["0"], tmp_path, vary)
+
+
+def test_what_is_varied_is_checked_with_the_rest_of_the_config(tmp_path):
+    config = moving_figures.get_config()  # batches of 16 clips and 32 pairs
+    given = (["spact"], [], ["0"], tmp_path)
+    assert len(plan(*given, ["minimax.accumulate=8,16"], config)[1]) == 2
+    config.minimax.accumulate = 8
+    with pytest.raises(ConfigError, match=r"--vary: with minimax.batch_clips=12, .*12.*cannot be"):
+        plan(*given, ["minimax.batch_clips=16,12"], config)
 
 
 def test_equal_values_make_one_cell(tmp_path):

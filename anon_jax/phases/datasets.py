@@ -186,9 +186,8 @@ def attacked_attributes(config: ConfigDict, datasets: Datasets) -> Attacked:
             raise ConfigError(
                 f"config.{phase}.networks has {', '.join(clips)}, which sees clips, but "
                 f"'{still[0]}', where the attributes are, has still images; leave it out of "
-                "config."
-                f"{phase}.networks, or take attributes of videos (config.evaluate_privacy.source, "
-                "config.attack)"
+                f"config.{phase}.networks, or take attributes of videos by "
+                "config.evaluate_privacy.source and config.attack"
             )
     return Attacked(spec, tested)
 

@@ -212,9 +212,8 @@ def _labels(names: Sequence[str], cut: Callable[[str], str]) -> dict[str, str]:
 
 
 def _in_lines(name: str) -> str:
-    """Broken between settings, never inside of one."""
-    whole = name.replace(" = ", "\u00a0=\u00a0")
-    return textwrap.fill(whole, _LETTERS, break_long_words=False)
+    """Broken between settings, and inside of one where it is longer than a line."""
+    return "\n".join(textwrap.fill(part, _LETTERS) for part in re.split(r"(?<=,) ", name))
 
 
 def _shorten(name: str) -> str:

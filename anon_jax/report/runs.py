@@ -1,6 +1,7 @@
 """The finished runs of a comparison, and the folders that are none, with the reason."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,9 +97,17 @@ def _minimax(folder: Path) -> tuple[list[dict[str, float]], str]:
     except (OSError, ValueError) as error:
         problem = str(error)
     else:
-        if all(isinstance(line, dict) and number(line.get("step")) is not None for line in lines):
+        steps = [number(at(line, "step")) for line in lines]
+        values = [value for line in lines if isinstance(line, dict) for value in line.values()]
+        if None in steps or any(number(value) is None for value in values):
+            problem = "a line has no step, or what is no number"
+        elif any(
+            b <= a
+            for a, b in itertools.pairwise([0.0, *(step for step in steps if step is not None)])
+        ):
+            problem = "its steps do not rise"
+        else:
             return lines, ""
-        problem = "a line has no step"
     return [], f"{folder / name} cannot be read ({problem}), so that figures of it are missing."
 
 
