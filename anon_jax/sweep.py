@@ -10,96 +10,28 @@ depend on the method, is done once for each seed, in DIR/pretrained/seedN.
 At SIGTERM or SIGINT the cells save and leave, then the sweep does, with the exit code of a run.
 """
 
-import dataclasses
 import itertools
-import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import ConfigDict
 
 from anon_jax import interruption, settings
 from anon_jax.config_files import define_config
-from anon_jax.errors import ConfigError, RunError, WorkdirError
-from anon_jax.methods import METHODS, get_method, unused_fields
-from anon_jax.phases.setup import PRETRAINING
+from anon_jax.errors import RunError, WorkdirError
+from anon_jax.methods import METHODS
+from anon_jax.sweep_grid import Cell, plan
 from anon_jax.workdir_lock import workdir_lock
-from configs import base
 from input_pipeline.progress import say
 
 Cores = frozenset[int]
 
-_BUDGET = "minimax.penalty.budget"
 _POLL_SECONDS = 0.5
 _LINES = 3  # of a failed cell's log that the summary shows
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One run: its folder below the sweep's, and the fields that make it what it is.
-
-    Attributes:
-      pretrained: folder of the run that has to be done before; "" = none.
-    """
-
-    folder: str
-    overrides: tuple[str, ...]
-    pretrained: str = ""
-
-
-def plan(
-    methods: Sequence[str],
-    budgets: Sequence[str],
-    seeds: Sequence[str],
-    workdir: Path,
-    vary: Sequence[str] = (),
-    config: ConfigDict | None = None,
-) -> tuple[list[Cell], list[Cell]]:
-    """The shared pre-trainings, one for each seed, and the cells that the grid consists of.
-
-    Pre-training does not depend on the method, the budget or a field of the game. Methods without
-    a penalty have one cell for each seed, whatever the budgets; the same goes for other fields
-    that a method does not use.
-
-    Args:
-      vary: of fields of `config.minimax`, "FIELD=VALUE,VALUE"; the grid has all combinations.
-      config: of all cells; what is varied is checked together with the rest of it. None = base's.
-
-    Raises:
-      ConfigError: an unknown method or field, a budget or a seed that is no number, or nothing to
-        run.
-    """
-    for text in budgets:
-        _check_number("budgets", text, float)
-    for text in seeds:
-        _check_number("seeds", text, int)
-    if not methods or not seeds:
-        raise ConfigError("--methods and --seeds need at least one entry each")
-    axes = {_BUDGET: [str(float(text)) for text in budgets], **_axes(vary, methods)}
-    grid = _grid(methods, axes)
-    if vary:
-        _check_grid(grid, base.get_config() if config is None else config)
-    shared, cells = [], []
-    for seed in dict.fromkeys(seeds):
-        pretrained = f"pretrained/seed{seed}"
-        of_seed = (f"--config.seed={seed}",)
-        if any(get_method(method).learned for method in methods):
-            phases = f"--config.phases={PRETRAINING!r}"
-            shared.append(Cell(pretrained, (*of_seed, phases)))
-        for method, varied in grid:
-            overrides = [*of_seed, f"--config.method={method}", "--config.evaluate_raw=False"]
-            needed = pretrained if get_method(method).learned else ""
-            if needed:
-                overrides.append(f"--config.pretrained={workdir / needed}")
-            overrides += [f"--config.{field}={value}" for field, value in varied.items()]
-            parts = [method, *itertools.starmap(_part, varied.items()), f"seed{seed}"]
-            cells.append(Cell(f"cells/{'-'.join(parts)}", tuple(overrides), needed))
-    return shared, cells
 
 
 def run_grid(
@@ -169,87 +101,6 @@ def _wait_until_left(folders: Sequence[Path]) -> None:
                     break
             except WorkdirError:
                 time.sleep(_POLL_SECONDS)
-
-
-def _grid(
-    methods: Sequence[str], axes: Mapping[str, Sequence[str]]
-) -> list[tuple[str, dict[str, str]]]:
-    """Each method with all combinations of values of the fields that it uses."""
-    grid = []
-    for name in dict.fromkeys(methods):
-        unused = unused_fields(get_method(name))
-        used = {
-            field: dict.fromkeys(values)
-            for field, values in axes.items()
-            if values and not field.startswith(unused)
-        }
-        combinations = itertools.product(*used.values())
-        grid += [(name, dict(zip(used, values, strict=True))) for values in combinations]
-    return grid
-
-
-def _axes(vary: Sequence[str], methods: Sequence[str]) -> dict[str, list[str]]:
-    """The fields of --vary and their values, as the config has them."""
-    axes: dict[str, list[str]] = {}
-    for text in vary:
-        field, _, values = text.partition("=")
-        known = [name for name in settings.defaults() if name.startswith("minimax.")]
-        if field not in known or not values:
-            raise ConfigError(
-                f"--vary: '{text}' is not FIELD=VALUE,VALUE with a field of config.minimax: "
-                f"{', '.join(known)}"
-            )
-        if field == _BUDGET:
-            raise ConfigError(f"--vary: the values of {field} are those of --budgets")
-        if field in axes:
-            raise ConfigError(f"--vary: {field} is given twice; one list has all its values")
-        if all(field.startswith(unused_fields(get_method(method))) for method in methods):
-            raise ConfigError(f"--vary: none of {', '.join(methods)} uses config.{field}")
-        axes[field] = [_checked(field, value.strip()) for value in values.split(",")]
-    return axes
-
-
-def _checked(field: str, text: str) -> str:
-    """A value as the config prints it: equal ones look alike."""
-    kind = type(settings.defaults()[field])
-    try:
-        return str({"True": True, "False": False}[text] if kind is bool else kind(text))
-    except (KeyError, ValueError):
-        raise ConfigError(f"--vary: '{text}' is no {kind.__name__}, as {field} is") from None
-
-
-def _check_grid(grid: Sequence[tuple[str, Mapping[str, str]]], config: ConfigDict) -> None:
-    """Finds values, and combinations of them, that cells would refuse after the pre-training."""
-    known = settings.defaults()
-    for method, varied in grid:
-        cell = ConfigDict(config.to_dict())
-        cell.method = method
-        for field, value in varied.items():
-            kind = type(known[field])
-            cell.update_from_flattened_dict(
-                {field: value == "True" if kind is bool else kind(value)}
-            )
-        try:
-            settings.check_config(cell)
-        except ConfigError as error:
-            given = ", ".join(f"{field}={value}" for field, value in varied.items())
-            raise ConfigError(f"--vary: with {given}, {error}") from None
-
-
-def _part(field: str, value: str) -> str:
-    """Of the name of a cell's folder."""
-    name = "B" if field == _BUDGET else f"{field.removeprefix('minimax.')}="
-    return f"{name}{value.removesuffix('.0')}"
-
-
-def _check_number(flag: str, text: str, kind: type) -> None:
-    try:
-        number = kind(text)
-    except ValueError:
-        word = "whole number" if kind is int else "number"
-        raise ConfigError(f"--{flag}: '{text}' is no {word}") from None
-    if not 0 <= number < math.inf:
-        raise ConfigError(f"--{flag}: {text} is not a finite number from 0 on")
 
 
 def _done_mark(workdir: Path, cell: Cell) -> Path:

@@ -242,7 +242,8 @@ SWEEP = """
 import sys
 from pathlib import Path
 from anon_jax import interruption
-from anon_jax.sweep import Cell, run_cells
+from anon_jax.sweep import run_cells
+from anon_jax.sweep_grid import Cell
 
 with interruption.handled(grace=None):
     try:

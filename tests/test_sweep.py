@@ -11,7 +11,8 @@ from video_samples import ROOT
 
 from anon_jax import interruption, settings
 from anon_jax.errors import ConfigError
-from anon_jax.sweep import Cell, plan, run_cells, run_grid
+from anon_jax.sweep import run_cells, run_grid
+from anon_jax.sweep_grid import Cell, plan
 from configs import moving_figures
 
 
@@ -232,7 +233,8 @@ def test_a_cell_waits_for_one_that_is_still_leaving(tmp_path, monkeypatch):
 PARENT = """
 import sys
 from pathlib import Path
-from anon_jax.sweep import Cell, run_cells
+from anon_jax.sweep import run_cells
+from anon_jax.sweep_grid import Cell
 
 run_cells([Cell("a", ("--wait",))], [sys.executable, sys.argv[1]], Path(sys.argv[2]), 1)
 """

@@ -97,17 +97,12 @@ def _minimax(folder: Path) -> tuple[list[dict[str, float]], str]:
     except (OSError, ValueError) as error:
         problem = str(error)
     else:
-        steps = [number(at(line, "step")) for line in lines]
-        values = [value for line in lines if isinstance(line, dict) for value in line.values()]
-        if None in steps or any(number(value) is None for value in values):
-            problem = "a line has no step, or what is no number"
-        elif any(
-            b <= a
-            for a, b in itertools.pairwise([0.0, *(step for step in steps if step is not None)])
-        ):
-            problem = "its steps do not rise"
-        else:
+        # A line without a step does not rise above the one before it.
+        steps = [0.0, *(number(at(line, "step")) or 0.0 for line in lines)]
+        rising = all(before < step for before, step in itertools.pairwise(steps))
+        if rising and all(number(line.get("penalty/active", 0)) is not None for line in lines):
             return lines, ""
+        problem = "a line has no step above the one before it, or what is no number"
     return [], f"{folder / name} cannot be read ({problem}), so that figures of it are missing."
 
 
