@@ -143,7 +143,7 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """A run's config as others may see it: paths tell who trained it, and where."""
     data = {**config["data"], "data_dir": ""}
     start = dict.fromkeys(config.get("init_from", {}), "")
-    attack = {**config.get("evaluate_privacy", {}), "init_from": ""}
+    attack = {**config.get("evaluate_privacy", {}), "init_from": "", "init_from_action": ""}
     paths = {"data": data, "init_from": start, "evaluate_privacy": attack, "pretrained": ""}
     return {**config, **paths}
 

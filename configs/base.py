@@ -252,6 +252,9 @@ def _evaluate_privacy() -> ConfigDict:
     # Folder of checkpoints with a network "privacy", e.g. RUN/checkpoints/pretrain_privacy: one
     # more attacker, of networks.privacy, starts from it, with a new head; "" = none does.
     phase.init_from = ""
+    # The same with a network "action", e.g. RUN/checkpoints/minimax or a converted I3D: one more
+    # attacker, of networks.action, that sees whole clips.
+    phase.init_from_action = ""
     phase.source = "images"  # where the attributes are: still "images", or frames of "videos"
     phase.epochs = 100.0  # passes over the images, or the videos (one frame or clip of each)
     phase.batch_size = 8  # frames, or clips

@@ -150,7 +150,9 @@ def test_an_exported_folder_tells_no_paths(tmp_path):
     run = changed(tmp_path, workdir())
     stored = json.loads((run / "config.json").read_text())
     stored["data"]["data_dir"] = stored["pretrained"] = "/home/mary/videos"
-    stored["init_from"]["action"] = stored["evaluate_privacy"]["init_from"] = "/home/mary/videos"
+    for field in ("init_from", "init_from_action"):
+        stored["evaluate_privacy"][field] = "/home/mary/videos"
+    stored["init_from"]["action"] = "/home/mary/videos"
     (run / "config.json").write_text(json.dumps(stored))
     folder = anon_jax.save_anonymizer(run, tmp_path / "to_give_away")
     for path in folder.rglob("*"):

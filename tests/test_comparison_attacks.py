@@ -149,6 +149,7 @@ def test_a_default_that_older_configs_lack_is_no_other_protocol(tmp_path):
         ("evaluate_privacy.seeds", 1, True),  # as before there was the field
         ("evaluate_privacy.init_from", "pretrained/seed0", False),
         ("evaluate_privacy.init_from", "", True),
+        ("evaluate_privacy.init_from_action", "weights/i3d", False),
     ],
 )
 def test_other_attackers_are_another_protocol(tmp_path, field, value, same):
@@ -157,18 +158,29 @@ def test_other_attackers_are_another_protocol(tmp_path, field, value, same):
     assert len(report["protocols"]) == (1 if same else 2)
 
 
-def test_a_folder_of_pretrained_attackers_for_each_seed_is_one_protocol(tmp_path):
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        (False, "one that starts from a pre-trained network"),
+        (True, "2 that start from pre-trained networks"),
+    ],
+)
+def test_a_folder_of_pretrained_attackers_for_each_seed_is_one_protocol(tmp_path, action, said):
     folders = [
         make_run(
             *(tmp_path / f"raw{seed}", "raw", seed, scores(0.9, 0.8)),
-            changes=[("evaluate_privacy.init_from", f"pretrained/seed{seed}")],
+            changes=[
+                ("evaluate_privacy.init_from", f"pretrained/seed{seed}"),
+                *[("evaluate_privacy.init_from_action", "weights/i3d")] * action,
+            ],
         )
         for seed in (0, 1)
     ]
     html, _, report = compare(folders, tmp_path / "out")
     assert report["protocols"][0]["rows"][0]["seeds"] == [0, 1]
     assert "different folders: pretrained/seed0; pretrained/seed1" in html
-    assert "one that starts from a pre-trained network (the strongest counts)" in html
+    assert "different folders: weights/i3d" not in html
+    assert f"{said} (the strongest counts)" in html
 
 
 @pytest.mark.parametrize(

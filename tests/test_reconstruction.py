@@ -266,7 +266,7 @@ def test_a_pretrained_attacker_has_the_stored_trunk_and_a_new_head(
     run = setup.open_run(fields, tmp_path / "run", datasets.ensure_datasets(fields))
     network = Network(modules.attributes(fields, "resnet_tiny", 5))
     fresh = setup.fresh_net(run, "evaluate_privacy", "privacy", network)
-    started = pretrained.with_trunk(fields, network, fresh, run.mesh)
+    started = pretrained.with_trunk(fields, "privacy", network, fresh, run.mesh)
     theirs = stored(fields.evaluate_privacy.init_from, "privacy")
     for name, part in started.params.items():
         assert same(part, fresh.params[name] if name == "head" else theirs["params"][name]), name
@@ -277,6 +277,25 @@ def test_a_pretrained_attacker_has_the_stored_trunk_and_a_new_head(
     assert set(found["attackers"]) == {"resnet_tiny-seed0", "resnet_tiny-pretrained"}
     cmaps = {figures["cmap"] for figures in found["attackers"].values()}
     assert len(cmaps) == 2  # the trunk makes it another network
+
+
+def test_a_pretrained_attacker_of_clips_has_the_trunk_of_f_t(attacked, tiny_data_dir, tmp_path):
+    fields = config(tiny_data_dir, method="raw", phases=("evaluate_privacy",))
+    fields.evaluate_privacy.init_from_action = str(attacked / "checkpoints" / "minimax")
+    run = setup.open_run(fields, tmp_path / "run", datasets.ensure_datasets(fields))
+    network = Network(modules.attributes(fields, fields.networks.action, 5))
+    fresh = setup.fresh_net(run, "evaluate_privacy", "privacy", network, clips=True)
+    started = pretrained.with_trunk(fields, "action", network, fresh, run.mesh)
+    theirs = stored(fields.evaluate_privacy.init_from_action, "action")
+    for name, part in started.params.items():
+        assert same(part, fresh.params[name] if name == "head" else theirs["params"][name]), name
+    assert same(started.batch_stats, theirs["batch_stats"])
+    main.execute(fields, tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "results" / "raw" / "privacy.json").read_text())
+    assert set(found["attackers"]) == {"resnet_tiny-seed0", "i3d_tiny-pretrained"}
+    fields.evaluate_privacy.source = "images"
+    with pytest.raises(ConfigError, match=r"init_from_action has i3d_tiny, which sees clips"):
+        main.execute(fields, tmp_path / "still")
 
 
 def test_a_folder_that_does_not_fit_is_refused_before_anything_is_trained(

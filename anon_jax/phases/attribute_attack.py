@@ -41,18 +41,19 @@ class Attacker:
       network: row of MODELS; an I3D sees whole clips, a ResNet frames.
       seed: of its initial parameters and of the order of its data.
       label: tells it from the first one, whose files carry the method's name alone.
-      pretrained: it starts from the network in `evaluate_privacy.init_from`, with a new head.
+      trunk: "privacy" or "action", the network of which it starts with all but the head
+        (`pretrained.trunks` names the folders); "" = none, it learns from scratch.
     """
 
     network: str
     seed: int
     label: str
-    pretrained: bool = False
+    trunk: str = ""
 
     @property
     def name(self) -> str:
         """As results and reports call it."""
-        return f"{self.network}-{'pretrained' if self.pretrained else f'seed{self.seed}'}"
+        return f"{self.network}-{'pretrained' if self.trunk else f'seed{self.seed}'}"
 
     @property
     def sees_clips(self) -> bool:
@@ -106,8 +107,9 @@ def train(
         clips=attacker.sees_clips,
         decoder=decoder,
     )
-    if attacker.pretrained:
-        net = with_trunk(run.config, networks["privacy"], state.nets["privacy"], run.mesh)
+    if attacker.trunk:
+        network, fresh = networks["privacy"], state.nets["privacy"]
+        net = with_trunk(run.config, attacker.trunk, network, fresh, run.mesh)
         state = state.replace(nets={**state.nets, "privacy": net})
     obfuscator = tested = make_obfuscator(run.config, method, attacked.learned)
     if attacked.tested is not attacked.learned:

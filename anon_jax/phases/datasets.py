@@ -12,6 +12,7 @@ from anon_jax.errors import ConfigError
 from anon_jax.image_metrics import WINDOW
 from anon_jax.methods import get_method
 from anon_jax.phases import modules
+from anon_jax.phases.pretrained import trunks
 from input_pipeline.boxes import load_boxes
 from input_pipeline.build import ensure_dataset
 from input_pipeline.index import read_index
@@ -129,7 +130,7 @@ def check_datasets(config: ConfigDict, datasets: Datasets) -> None:
     if _attacking(config):
         for spec, split in attacked_attributes(config, datasets).splits():
             _check_labels(config, spec, split)
-            if any(_clip_networks(config, phase) for phase in _attacking(config)):
+            if any(_clip_attackers(config, phase) for phase in _attacking(config)):
                 _check_lengths(config, spec, split)
             make_obfuscator(config, config.method, spec)
     if "evaluate_identity" in config.phases:
@@ -179,22 +180,27 @@ def attacked_attributes(config: ConfigDict, datasets: Datasets) -> Attacked:
             f"{', '.join(tested.attributes) or 'none'}; attackers learn those of '{spec.name}', "
             f"{', '.join(spec.attributes)}. Name datasets with the same ones, in the same order"
         )
+    still = [found.name for found in (spec, tested) if found.kind == "image"]
     for phase in _attacking(config):
-        clips = _clip_networks(config, phase)
-        still = [found.name for found in (spec, tested) if found.kind == "image"]
+        clips = _clip_attackers(config, phase)
         if clips and still:
+            field, names = next(iter(clips.items()))
             raise ConfigError(
-                f"config.{phase}.networks has {', '.join(clips)}, which sees clips, but "
+                f"config.{field} has {', '.join(names)}, which sees clips, but "
                 f"'{still[0]}', where the attributes are, has still images; leave it out of "
-                f"config.{phase}.networks, or take attributes of videos by "
+                f"config.{field}, or take attributes of videos by "
                 "config.evaluate_privacy.source and config.attack"
             )
     return Attacked(spec, tested)
 
 
-def _clip_networks(config: ConfigDict, phase: str) -> list[str]:
-    """The attackers of a phase that see clips."""
-    return [name for name in config[phase].networks if modules.sees_clips(name)]
+def _clip_attackers(config: ConfigDict, phase: str) -> dict[str, list[str]]:
+    """{field of the config: networks that see clips} of the attackers of a phase."""
+    fields = {f"{phase}.networks": list(config[phase].networks)}
+    if phase == "evaluate_privacy" and "action" in trunks(config):
+        fields[f"{phase}.init_from_action"] = [config.networks.action]
+    found = {field: list(filter(modules.sees_clips, names)) for field, names in fields.items()}
+    return {field: names for field, names in found.items() if names}
 
 
 def _attacking(config: ConfigDict) -> list[str]:

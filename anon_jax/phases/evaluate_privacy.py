@@ -5,6 +5,7 @@ from typing import Any
 from anon_jax.phases import attribute_attack, setup
 from anon_jax.phases.attribute_attack import Attacker
 from anon_jax.phases.datasets import Attacked, attacked_attributes
+from anon_jax.phases.pretrained import trunks
 from anon_jax.results import has_result, write_result
 
 NAME = "evaluate_privacy"
@@ -12,19 +13,21 @@ NAME = "evaluate_privacy"
 
 def attackers(run: setup.Run) -> list[Attacker]:
     """All that attack each method, with equal budgets (VITA's protocol: the strongest counts)."""
-    section, privacy = run.config.evaluate_privacy, run.config.networks.privacy
+    section, networks = run.config.evaluate_privacy, run.config.networks
     pairs = [
         (network, seed)
-        for network in section.networks or (privacy,)
+        for network in section.networks or (networks.privacy,)
         for seed in range(section.seeds)
     ]
     fresh = [
         Attacker(network, seed, f"-{network}-seed{seed}" if index else "")
         for index, (network, seed) in enumerate(pairs)
     ]
-    if not section.init_from:
-        return fresh
-    return [*fresh, Attacker(privacy, 0, f"-{privacy}-pretrained", pretrained=True)]
+    started = [
+        Attacker(networks[trunk], 0, f"-{networks[trunk]}-pretrained", trunk)
+        for trunk in trunks(run.config)
+    ]
+    return [*fresh, *started]
 
 
 def run(run: setup.Run) -> None:

@@ -23,6 +23,10 @@ from input_pipeline.progress import say
 
 _HEAD = "head"  # of f_T and f_B; what stands before it is the trunk, and f_A is all trunk
 _FIELDS = ("params", "batch_stats")
+# Field of evaluate_privacy -> the network whose trunk one more attacker starts with.
+_TRUNKS = {"init_from": "privacy", "init_from_action": "action"}
+# Phases whose folders have the networks.
+_EXAMPLES = {"anonymizer": "reconstruct", "action": "minimax", "privacy": "pretrain_privacy"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +51,7 @@ class _Origin:
 def check_init_from(config: ConfigDict) -> None:
     """Checks the folders that phases of the run will start from; before anything is trained.
 
-    Those of config.init_from, and that of the pre-trained attacker. A converted network whose
+    Those of config.init_from, and those of the pre-trained attackers. A converted network whose
     inputs were normalised otherwise than the config says is told on stderr.
 
     Raises:
@@ -80,19 +84,30 @@ def begin(config: ConfigDict, name: str, network: Network, net: NetState, mesh: 
     return _started(origin, network, net, mesh) if origin.folder else net
 
 
-def with_trunk(config: ConfigDict, network: Network, net: NetState, mesh: Mesh) -> NetState:
-    """The fresh attacker `net` with the trunk of evaluate_privacy.init_from; its head stays new."""
-    return _started(_attacker(config), network, net, mesh)
+def trunks(config: ConfigDict) -> dict[str, str]:
+    """{"privacy" or "action": folder} of the trunks that an attacker each starts with."""
+    section = config.evaluate_privacy
+    return {name: section[field] for field, name in _TRUNKS.items() if section[field]}
+
+
+def with_trunk(
+    config: ConfigDict, trunk: str, network: Network, net: NetState, mesh: Mesh
+) -> NetState:
+    """The fresh attacker `net` with one of the `trunks`; its head stays new."""
+    (origin,) = (found for found in _attackers(config) if found.network == trunk)
+    return _started(origin, network, net, mesh)
 
 
 def _init_from(config: ConfigDict, name: str) -> _Origin:
-    example = {"anonymizer": "reconstruct", "action": "minimax", "privacy": "pretrain_privacy"}
-    return _Origin(f"init_from.{name}", config.init_from[name], name, True, example[name])
+    return _Origin(f"init_from.{name}", config.init_from[name], name, True, _EXAMPLES[name])
 
 
-def _attacker(config: ConfigDict) -> _Origin:
-    folder = config.evaluate_privacy.init_from
-    return _Origin("evaluate_privacy.init_from", folder, "privacy", False, "pretrain_privacy")
+def _attackers(config: ConfigDict) -> list[_Origin]:
+    section = config.evaluate_privacy
+    return [
+        _Origin(f"evaluate_privacy.{field}", section[field], name, False, _EXAMPLES[name])
+        for field, name in _TRUNKS.items()
+    ]
 
 
 def _used(config: ConfigDict) -> list[_Origin]:
@@ -106,7 +121,7 @@ def _used(config: ConfigDict) -> list[_Origin]:
         and "pretrain_privacy" in phases,
         _init_from(config, "action"): (method.learned and "minimax" in phases)
         or "evaluate_action" in phases,
-        _attacker(config): "evaluate_privacy" in phases,
+        **dict.fromkeys(_attackers(config), "evaluate_privacy" in phases),
     }
     return [origin for origin, is_used in used.items() if is_used and origin.folder]
 

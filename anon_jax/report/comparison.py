@@ -8,7 +8,7 @@ from anon_jax.report import comparison_words as words
 from anon_jax.report import published
 from anon_jax.report.cells import Cell, make_cells
 from anon_jax.report.comparison_notes import notes
-from anon_jax.report.protocols import ABSENT, Fields, differing, group, init_from
+from anon_jax.report.protocols import ABSENT, INIT_FROM, Fields, differing, group, init_from
 from anon_jax.report.rows import hypervolumes, make_rows, yardstick
 from anon_jax.report.runs import LeftOut, Run
 from anon_jax.report.tree import at, number
@@ -68,7 +68,10 @@ def _protocol(
         "damaged": [run.damaged for run in runs if run.damaged],
         "builds": _builds(runs),
         "commits": dict(Counter(str(run.results.get("commit") or "unknown") for run in runs)),
-        "init_from": sorted({folder for run in runs if (folder := init_from(run))}),
+        "init_from": {
+            field: sorted({folder for run in runs if (folder := init_from(run, field))})
+            for field in INIT_FROM
+        },
         "elsewhere": [str(run.folder) for run in runs if any(run is other for other in shared)],
         "repeated": [{"folder": item.folder, "reason": item.reason} for item in repeated],
         "published": _published(fields),

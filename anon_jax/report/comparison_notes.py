@@ -23,9 +23,10 @@ def notes(protocol: Mapping[str, Any]) -> list[str]:
     if len(protocol["commits"]) > 1:
         commits = (f"{name[:7]} ({n})" for name, n in sorted(protocol["commits"].items()))
         found.append(f"The runs are of several commits of the code: {', '.join(commits)}.")
-    if len(protocol["init_from"]) > 1:
-        folders = "; ".join(protocol["init_from"])
-        found.append(f"The pre-trained attackers start from different folders: {folders}.")
+    for folders in protocol["init_from"].values():
+        if len(folders) > 1:
+            named = "; ".join(folders)
+            found.append(f"The pre-trained attackers start from different folders: {named}.")
     if protocol["elsewhere"]:
         found.append(
             "These runs made none of the measurements in which this protocol differs from another "

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anon_jax.report.formats import MISSING, decimal, percent, short
+from anon_jax.report.protocols import INIT_FROM
 from anon_jax.report.words import epoch_choice
 
 # The leakage that places the rows, by the name of its figure.
@@ -158,9 +159,10 @@ def _attackers(fields: Mapping[str, Any]) -> str:
     names = " and ".join(map(short, fields["evaluate_privacy.networks"]))
     seeds = fields["evaluate_privacy.seeds"]
     text = names if seeds == 1 else f"{names} with {seeds} seeds each"
-    pretrained = fields["evaluate_privacy.init_from"]
+    pretrained = sum(bool(fields[field]) for field in INIT_FROM)
     several = seeds != 1 or pretrained or len(fields["evaluate_privacy.networks"]) > 1
-    text += " and one that starts from a pre-trained network" if pretrained else ""
+    text += " and one that starts from a pre-trained network" if pretrained == 1 else ""
+    text += f" and {pretrained} that start from pre-trained networks" if pretrained > 1 else ""
     return f"{text} (the strongest counts)" if several else text
 
 

@@ -18,6 +18,8 @@ from anon_jax.settings import PER_START, defaults, flatten
 Fields = dict[str, Any]
 
 BUDGET = "minimax.penalty.budget"
+# Folders that an attacker each starts from.
+INIT_FROM = ("evaluate_privacy.init_from", "evaluate_privacy.init_from_action")
 ABSENT = "not set"  # of a field that the config of another version lacks
 # Change what a run prints, where it reads, how fast it is, or name the run; no figure depends on
 # them. The pre-training that `pretrained` names is described by the fields of its phases.
@@ -49,7 +51,6 @@ _FURTHER = {
     "frames": ("evaluate_frames.", ("split", "videos")),
 }
 _FURTHER_PHASES = tuple(phase for phase, _ in _FURTHER.values())
-_INIT_FROM = "evaluate_privacy.init_from"
 # Of the test records: they tell two versions of a dataset of one name apart.
 _RECORDS = {
     "action": ("split", "num_videos", "chance"),
@@ -69,7 +70,9 @@ def protocol_of(run: Run) -> Fields:
     }
     fields["evaluate_privacy.networks"] = _networks(config, "evaluate_privacy.networks")
     # Each seed may have a folder of its own; what counts is whether there is such an attacker.
-    fields[_INIT_FROM] = "a pre-trained network" if init_from(run) else ""
+    fields |= {
+        field: "a pre-trained network" if init_from(run, field) else "" for field in INIT_FROM
+    }
     return fields | _facts(run, _RECORDS)
 
 
@@ -89,9 +92,13 @@ def further_of(run: Run) -> dict[str, Fields]:
     return found
 
 
-def init_from(run: Run) -> str:
-    """The folder that the pre-trained attacker starts from; "" = there is none."""
-    return str(_config(run)[_INIT_FROM] or "")
+def init_from(run: Run, field: str) -> str:
+    """The folder that a pre-trained attacker starts from; "" = there is none.
+
+    Args:
+      field: one of INIT_FROM.
+    """
+    return str(_config(run)[field] or "")
 
 
 def variant_of(run: Run, method: str) -> Fields:
