@@ -11,8 +11,8 @@ from anon_jax.errors import ConfigError
 _POSITIVE = (
     *("batch_size", "batch_clips", "batch_images", "num_frames", "frame_stride", "resolution"),
     *("test_clips", "test_frames", "num_threads", "temperature", "validate_every", "fsdp"),
-    *(".seeds", ".ensemble", ".accumulate", "adversary_steps", ".inversion_rate"),
-    "evaluate_frames.videos",
+    *(".seeds", ".ensemble", ".accumulate", "adversary_steps"),
+    *(".inversion_rate", ".inversion_frames", "evaluate_frames.videos"),
 )
 # Of shares 0 and 1 are in the range, of parts 0 is not.
 _SHARES = (".grey", ".flip", ".erase", ".hue", ".jitter")

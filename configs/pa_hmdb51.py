@@ -16,4 +16,5 @@ def get_config() -> ConfigDict:
     config.data.videos = "pa_hmdb51/hmdb51_rest"
     config.data.images = "vispr/pa"
     config.attack.tested_attributes = "pa_hmdb51/hmdb51_rest"
+    config.evaluate_reconstruction.inversion_frames = config.evaluate_privacy.test_frames
     return config

@@ -17,4 +17,5 @@ def get_config() -> ConfigDict:
     config.data.test_crops = 3
     config.evaluate_privacy.source = "videos"
     config.evaluate_privacy.networks = ("resnet50", "i3d_resnet50")
+    config.evaluate_reconstruction.inversion_frames = config.evaluate_privacy.test_frames
     return config

@@ -182,6 +182,7 @@ def config(data_dir, **fields):
     small.minimax.warmup_epochs = 0.0
     small.evaluate_privacy.test_frames = 2
     small.evaluate_reconstruction.inversion_steps = 3
+    small.evaluate_reconstruction.inversion_frames = 2
     return small
 
 
@@ -215,7 +216,7 @@ def test_the_phase_leaves_its_figures_and_a_picture(attacked):
         *("steps", "frames", "psnr", "ssim", "decoder_psnr", "decoder_ssim"),
         *("mismatch", "mismatch_before", "cmap", "auroc", "attacker"),
     }
-    assert white_box["frames"] == 24
+    assert white_box["frames"] == 24 * 2
     assert white_box["attacker"] == "resnet_tiny-seed0"
     assert white_box["mismatch"] < white_box["mismatch_before"]  # three steps downhill
     assert (attacked / "samples" / "reconstruction-penalty.png").exists()
@@ -326,6 +327,7 @@ def test_a_folder_that_does_not_fit_is_refused_before_anything_is_trained(
         ("network", "resnet18", "reconstruction.network has 'resnet18'; known: '', unetpp"),
         ("networks", ("unetpp",), "evaluate_reconstruction.networks has 'unetpp'"),
         ("inversion_rate", 0.0, "has to be > 0"),
+        ("inversion_frames", 0, "has to be > 0"),
     ],
 )
 def test_fields_of_the_phase_are_checked(tiny_data_dir, tmp_path, field, value, message):

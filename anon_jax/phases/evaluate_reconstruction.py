@@ -88,10 +88,11 @@ def _invert(
     drawer: decoder.Decoder,
     attack: attribute_attack.Attack | None,
 ) -> dict[str, Any]:
-    """The white box on one frame of each test record; see `inversion.invert`.
+    """The white box on `inversion_frames` frames of each test record; see `inversion.invert`.
 
     Args:
-      attack: of single frames; it reads what the descent has made of the decoder's.
+      attack: of single frames; it reads what the descent has made of the decoder's, and the mean
+        of its sigmoid over the frames of a record counts.
     """
     section = run.config[NAME]
     networks, nets = dict(drawer.networks), dict(drawer.nets)
@@ -101,7 +102,9 @@ def _invert(
     predict = _make_inverter(networks, section.inversion_steps, section.inversion_rate)
     state = replicate(new_state(nets), run.mesh)
     found, logits, labels, indices = [], [], [], []
-    for outputs, batch in decoder.over_split(run, method, spec, predict, state, spec.test_split, 1):
+    for outputs, batch in decoder.over_split(
+        run, method, spec, predict, state, spec.test_split, section.inversion_frames
+    ):
         before = nearness(outputs["raw"], outputs["drawn"])
         found.append(nearness(outputs["raw"], outputs["changed"]))
         found[-1] |= {f"decoder_{name}": values for name, values in before.items()}
