@@ -65,8 +65,14 @@ def test_the_front_and_the_volume_of_the_budgets(tmp_path):
     # .8 * .75 + .2 * .125 = .625. Seed 1: (.25, 6/7) and (.5, 4/7): .5 * 4/7 + .25 * 2/7 = 5/14.
     assert volumes["penalty"]["values"] == pytest.approx({"0": 0.625, "1": 5 / 14})
     assert volumes["penalty"]["mean"] == pytest.approx((0.625 + 5 / 14) / 2)
-    # Seed 0: (1 - .3 / .5) * (.3 / .8) = .15.
-    assert volumes["spact"]["values"]["0"] == pytest.approx(0.15)
+    # Seed 0: (1 - .3 / .5) * (.3 / .8) = .15. Seed 1: (1 - .3 / .4) * (.3 / .7) = 3/28.
+    assert volumes["spact"]["values"] == pytest.approx({"0": 0.15, "1": 3 / 28})
+    behind = {item["series"]: item["behind"] for item in report["protocols"][0]["hypervolumes"]}
+    assert behind["penalty"] is None
+    assert behind["spact"]["values"] == pytest.approx({"0": 0.475, "1": 0.25})  # 5/14 - 3/28
+    # Of two seeds: half of their difference times Student's t at .975 with one degree, 12.706.
+    half = behind["spact"]["high"] - behind["spact"]["mean"]
+    assert half == pytest.approx(12.706 * 0.225 / 2, rel=1e-4)
     # It has a distance, but no penalty that could be active.
     assert rows_of(report)["spact"]["figures"]["distance"]["mean"] == 0.25
     assert rows_of(report)["spact"]["figures"]["active"] is None
@@ -94,7 +100,8 @@ def test_the_volume_of_all_settings_of_a_method(tmp_path):
         }
     )
     table = markdown[markdown.index("| Budgets B |") :]
-    assert markdown_row(table, "spact, all 2 settings")[2:] == ["1", "0.500"]
+    assert markdown_row(table, "spact, w_B = 3")[2:] == ["1", "0.400", "0.100"]
+    assert markdown_row(table, "spact, all 2 settings")[2:] == ["1", "0.500", "—"]
 
 
 def test_a_budget_without_a_seed_leaves_that_seed_out_of_the_volume(tmp_path):

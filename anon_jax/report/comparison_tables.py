@@ -212,8 +212,10 @@ def _hypervolumes(found: Sequence[Mapping[str, Any]]) -> Table:
         count = len(volume["values"]) if volume else 0
         budgets = ", ".join(short(budget) for budget in item["budgets"]) or MISSING
         of_seeds = str(count) if count == len(item["seeds"]) else f"{count} of {len(item['seeds'])}"
-        cells.append([item["series"], budgets, of_seeds, shown(volume, 1, 3)])
-    return Table(["Method", "Budgets B", "Seeds", "Hypervolume"], cells)
+        behind = shown(item["behind"], 1, 3)
+        cells.append([item["series"], budgets, of_seeds, shown(volume, 1, 3), behind])
+    headers = ["Method", "Budgets B", "Seeds", "Hypervolume", "Behind the largest, by seed"]
+    return Table(headers, cells)
 
 
 def _published(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Table:

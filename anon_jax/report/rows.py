@@ -82,6 +82,8 @@ def hypervolumes(rows: Sequence[Row], leakage: str) -> list[dict[str, Any]]:
     Of a method that is there with several settings beside its budget, all of them together follow:
     what trades action for leakage is the budget of one method, and a weight of another. A seed
     counts where all rows of a series have been measured with it; "seeds" names all that are there.
+    "behind" is what a series lacks to the one of the largest mean, by seed: cells of one seed have
+    their pre-training and their raw clips in common, so what moves both is not in the difference.
     """
     rows = [row for row in rows if row["method"] != "raw"]
     groups = [
@@ -93,7 +95,7 @@ def hypervolumes(rows: Sequence[Row], leakage: str) -> list[dict[str, Any]]:
         for method, members in _grouped(rows, "method").items()
         if len(_grouped(members, "series")) > 1
     ]
-    return [
+    found: list[dict[str, Any]] = [
         {
             "series": name,
             "budgets": budgets,
@@ -102,6 +104,22 @@ def hypervolumes(rows: Sequence[Row], leakage: str) -> list[dict[str, Any]]:
         }
         for name, budgets, members in groups
     ]
+    largest = max(
+        (item["volume"] for item in found if item["volume"]),
+        key=lambda volume: volume["mean"],
+        default=None,
+    )
+    return [{**item, "behind": _difference(largest, item["volume"])} for item in found]
+
+
+def _difference(
+    largest: Mapping[str, Any] | None, volume: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """`largest` - `volume` over the seeds that both have; None of the largest itself."""
+    if not largest or not volume or volume is largest:
+        return None
+    ours, theirs = largest["values"], volume["values"]
+    return interval({int(seed): ours[seed] - theirs[seed] for seed in ours if seed in theirs})
 
 
 def _grouped(rows: Sequence[Row], field: str) -> dict[str, list[Row]]:
