@@ -41,11 +41,11 @@ TRADEOFF_LEAKAGE = {
     "worst_leakage": "The leakage is the worst case: that of the strongest of all attackers.",
 }
 HYPERVOLUME_NOTE = (
-    "Share of the unit square that the budgets of a method dominate, with the privacy "
-    "1 - normalised leakage (that of the chart) and the utility (Top-1 - chance) / (raw Top-1 - "
-    "chance), cut to [0, 1], a seed at a time. More budgets, or other settings, can only enlarge "
-    "it: compare like with like. How far a row is behind the largest one is taken seed by seed, "
-    "over the seeds that both have: what a seed does to both is not in that interval."
+    "A hypervolume is the share of the unit square that the budgets of a method dominate, with "
+    "the privacy 1 - normalised leakage (that of the chart) and the utility (Top-1 - chance) / "
+    "(raw Top-1 - chance), cut to [0, 1], a seed at a time. More budgets, or other settings, can "
+    "only enlarge it: compare like with like. How far a row is behind the largest one is taken "
+    "seed by seed, over the seeds that both have: what a seed does to both is not in that interval."
 )
 PUBLISHED_NOTE = (
     "Published figures (arXiv 2504.14301) are from another machine and from other backbones than "
