@@ -280,7 +280,7 @@ def _evaluate_reconstruction() -> ConfigDict:
     # f_A makes of it what was seen; 0 = not tried. Only of methods that learn an f_A.
     phase.inversion_steps = 30
     phase.inversion_rate = 0.01  # of Adam, in the pixel values [0, 1]
-    phase.inversion_frames = 1  # evenly spaced frames of a test video; as evaluate_privacy's
+    phase.inversion_frames = 1  # of a test video, evenly spaced; their sigmoid is averaged
     return phase
 
 

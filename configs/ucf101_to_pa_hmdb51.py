@@ -12,6 +12,5 @@ def get_config() -> ConfigDict:
     config.attack.videos = known.data.videos
     config.attack.images = known.data.images
     config.attack.tested_attributes = known.attack.tested_attributes
-    frames = known.evaluate_reconstruction.inversion_frames
-    config.evaluate_reconstruction.inversion_frames = frames
+    config.evaluate_reconstruction.inversion_frames = config.evaluate_privacy.test_frames
     return config

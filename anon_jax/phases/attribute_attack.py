@@ -41,8 +41,8 @@ class Attacker:
       network: row of MODELS; an I3D sees whole clips, a ResNet frames.
       seed: of its initial parameters and of the order of its data.
       label: tells it from the first one, whose files carry the method's name alone.
-      trunk: "privacy" or "action", the network of which it starts with all but the head
-        (`pretrained.trunks` names the folders); "" = none, it learns from scratch.
+      trunk: one of `pretrained.trunks`, the network that it starts from, with a new head; "" = it
+        learns from scratch.
     """
 
     network: str

@@ -84,10 +84,9 @@ def begin(config: ConfigDict, name: str, network: Network, net: NetState, mesh: 
     return _started(origin, network, net, mesh) if origin.folder else net
 
 
-def trunks(config: ConfigDict) -> dict[str, str]:
-    """{"privacy" or "action": folder} of the trunks that an attacker each starts with."""
-    section = config.evaluate_privacy
-    return {name: section[field] for field, name in _TRUNKS.items() if section[field]}
+def trunks(config: ConfigDict) -> list[str]:
+    """The networks, "privacy" or "action", with whose trunk an attacker each starts."""
+    return [origin.network for origin in _attackers(config) if origin.folder]
 
 
 def with_trunk(
