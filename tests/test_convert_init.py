@@ -148,6 +148,7 @@ def test_the_head_is_new_where_the_actions_are_others(other_run, new_run, tiny_d
         ("anonymizer", "nowhere", "config.init_from.anonymizer is .*nowhere, which holds no check"),
         ("anonymizer", "pretrain_privacy", "has no network 'anonymizer' but privacy; name a fold"),
         ("action", "reconstruct", "such as RUN/checkpoints/minimax, or one that python -m anon_j"),
+        ("action", "evaluate_action", "no checkpoint; name one of those in it that does: penalty$"),
         ("privacy", "evaluate_action/penalty", "has no network 'privacy' but action, anonymizer"),
     ],
 )

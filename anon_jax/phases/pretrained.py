@@ -209,15 +209,25 @@ def _stored_net(origin: _Origin) -> dict[str, Any]:
 def _latest(origin: _Origin) -> Path:
     """The state in the newest checkpoint. The folder belongs to others: it is only read."""
     path = Path(origin.folder).expanduser().absolute()
-    steps = ocp.utils.checkpoint_steps(path) if path.is_dir() else []
-    states = [path / str(step) / "state" for step in sorted(steps)]
+    states = _states(path)
     if not states or not states[-1].is_dir():
+        inside = sorted(child.name for child in path.glob("*") if _states(child))
+        advice = (
+            f"name one of those in it that does: {', '.join(inside)}"
+            if inside
+            else "name the folder of a phase that has run, such as RUN/checkpoints/"
+            f"{origin.example}, or one that python -m anon_jax.convert has made, or leave it empty"
+        )
         raise ConfigError(
-            f"config.{origin.field} is {origin.folder}, which holds no checkpoint; name the folder "
-            f"of a phase that has run, such as RUN/checkpoints/{origin.example}, or one that "
-            "python -m anon_jax.convert has made, or leave it empty"
+            f"config.{origin.field} is {origin.folder}, which holds no checkpoint; {advice}"
         )
     return states[-1]
+
+
+def _states(path: Path) -> list[Path]:
+    """The state in each checkpoint of a folder, the newest last."""
+    steps = ocp.utils.checkpoint_steps(path) if path.is_dir() else []
+    return [path / str(step) / "state" for step in sorted(steps)]
 
 
 def _trunk(net: dict[str, Any]) -> dict[str, Any]:
