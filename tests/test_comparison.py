@@ -181,7 +181,7 @@ def test_other_records_are_another_protocol(tmp_path, change):
     assert len(report["protocols"]) == 2
 
 
-def test_rows_are_named_by_what_differs_inside_the_method(tmp_path):
+def test_rows_are_named_by_what_differs_within_the_method_or_from_others(tmp_path):
     changed = [("minimax.penalty.mode", "lagrangian"), ("minimax.epochs", 9.0)]
     folders = [
         *make_sweep(tmp_path / "cells"),
@@ -194,10 +194,30 @@ def test_rows_are_named_by_what_differs_inside_the_method(tmp_path):
     report = compare(folders, tmp_path / "out")[2]
     assert {name: row["seeds"] for name, row in rows_of(report).items()} == {
         "raw": [0, 1, 2],
-        "spact": [0, 1],
+        "spact, minimax.epochs = 4": [0, 1],
         "penalty, minimax.epochs = 4, mode = hinge, B = 0.1": [0, 1],
         "penalty, minimax.epochs = 4, mode = hinge, B = 0.3": [0, 1],
         "penalty, minimax.epochs = 9, mode = lagrangian, B = 0.3": [0],
+    }
+
+
+def test_the_rate_of_the_multiplier_names_rows_that_have_one(tmp_path):
+    held = ("minimax.penalty.mode", "lagrangian")
+    rate = "minimax.penalty.multiplier_rate"
+    folders = [
+        make_run(tmp_path / "raw", "raw", 0, scores(1.0, 0.9)),
+        # A hinge has no multiplier: two seeds of one row.
+        make_run(tmp_path / "h0", "penalty", 0, scores(0.7, 0.6), changes=[(rate, 0.05)]),
+        make_run(tmp_path / "h1", "penalty", 1, scores(0.7, 0.6), changes=[(rate, 0.5)]),
+        make_run(tmp_path / "l0", "penalty", 0, scores(0.7, 0.6), changes=[held, (rate, 0.05)]),
+        make_run(tmp_path / "l1", "penalty", 0, scores(0.7, 0.6), changes=[held, (rate, 0.5)]),
+    ]
+    report = compare(folders, tmp_path / "out")[2]
+    assert {name: row["seeds"] for name, row in rows_of(report).items()} == {
+        "raw": [0],
+        "penalty, mode = hinge, B = 0.3": [0, 1],
+        "penalty, mode = lagrangian, multiplier_rate = 0.05, B = 0.3": [0],
+        "penalty, mode = lagrangian, multiplier_rate = 0.5, B = 0.3": [0],
     }
 
 

@@ -107,11 +107,18 @@ def variant_of(run: Run, method: str) -> Fields:
     row = METHODS.get(method)  # None: of another version; all that it may depend on counts
     unused = [*_NEUTRAL, *_DATASETS.values(), *_ATTACKERS, *_FURTHER_PHASES]
     unused += unused_fields(row) if row else ["obfuscation."]
+    if config["minimax.penalty.mode"] == "hinge":
+        unused.append("minimax.penalty.multiplier_")
     return {
         field: value
         for field, value in sorted(config.items())
         if not field.startswith(tuple(unused))
     }
+
+
+def knows(run: Run, field: str) -> bool:
+    """Whether the run's version has the field, used or not."""
+    return field in _config(run)
 
 
 def group(runs: Sequence[Run]) -> list[tuple[Fields, list[Run]]]:

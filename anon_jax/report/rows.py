@@ -8,13 +8,14 @@ from anon_jax.methods import METHODS
 from anon_jax.report.cells import Cell, bootstrapped, figures
 from anon_jax.report.formats import short
 from anon_jax.report.measured import attackers
-from anon_jax.report.protocols import ABSENT, BUDGET, differing, key
+from anon_jax.report.protocols import ABSENT, BUDGET, key, knows
 from anon_jax.report.tree import at, number
 from anon_jax.statistics import hypervolume, over_seeds, pareto_front
 
 Row = dict[str, Any]
 
 _PENALTY = "minimax.penalty."
+_UNUSED = "unused"  # the setting of a field that the cell's figures do not depend on
 # As the method calls them, and short beside a bar.
 _SYMBOLS = {
     "minimax.weights.action": "w_T",
@@ -168,16 +169,40 @@ def _row(cells: Sequence[Cell], series: str) -> Row:
 
 
 def _series(cell: Cell, cells: Sequence[Cell]) -> str:
-    """The method, and what tells its configs apart; all of its budgets have one name."""
-    variants = [other.variant for other in cells if other.method == cell.method]
+    """The method, and what tells its configs apart; all of its budgets have one name.
+
+    What is the same in all of them is named too where another method has it otherwise.
+    """
+    own = _disputed([other for other in cells if other.method == cell.method], (_UNUSED,))
+    # That a version lacks a field says nothing of other methods.
+    others = _disputed(cells, (_UNUSED, ABSENT))
     parts = [cell.method]
-    for field in differing(variants):
-        if field != BUDGET:
-            # Of minimax.penalty the last name says enough; elsewhere "epochs" alone would not.
-            name = ".".join(field.removeprefix(_PENALTY).split(".")[-2:])
-            name = _SYMBOLS.get(field, name)
-            parts.append(f"{name} = {short(cell.variant.get(field, ABSENT))}")
+    for field in dict.fromkeys([*own, *others]):
+        setting = _setting(cell, field)
+        if field == BUDGET or setting == _UNUSED or (setting == ABSENT and field not in own):
+            continue
+        # Of minimax.penalty the last name says enough; elsewhere "epochs" alone would not.
+        name = ".".join(field.removeprefix(_PENALTY).split(".")[-2:])
+        parts.append(f"{_SYMBOLS.get(field, name)} = {short(setting)}")
     return ", ".join(parts)
+
+
+def _disputed(cells: Sequence[Cell], ignored: Sequence[str]) -> list[str]:
+    """The fields of which the cells have several settings, the ignored ones aside."""
+    fields = dict.fromkeys(field for cell in cells for field in cell.variant)
+    settings = {field: [_setting(cell, field) for cell in cells] for field in fields}
+    return [
+        field
+        for field, found in settings.items()
+        if len({key({field: setting}) for setting in found if setting not in ignored}) > 1
+    ]
+
+
+def _setting(cell: Cell, field: str) -> Any:
+    """The field's value; ABSENT where the run's version lacks it."""
+    if field in cell.variant:
+        return cell.variant[field]
+    return _UNUSED if knows(cell.run, field) else ABSENT
 
 
 def _attributes(cells: Sequence[Cell]) -> dict[str, Any]:
