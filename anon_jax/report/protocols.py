@@ -116,11 +116,6 @@ def variant_of(run: Run, method: str) -> Fields:
     }
 
 
-def knows(run: Run, field: str) -> bool:
-    """Whether the run's version has the field, used or not."""
-    return field in _config(run)
-
-
 def group(runs: Sequence[Run]) -> list[tuple[Fields, list[Run]]]:
     """Runs of one protocol together, in the order given.
 

@@ -8,14 +8,15 @@ from anon_jax.methods import METHODS
 from anon_jax.report.cells import Cell, bootstrapped, figures
 from anon_jax.report.formats import short
 from anon_jax.report.measured import attackers
-from anon_jax.report.protocols import ABSENT, BUDGET, key, knows
+from anon_jax.report.protocols import ABSENT, BUDGET, Fields, key
 from anon_jax.report.tree import at, number
+from anon_jax.settings import defaults
 from anon_jax.statistics import hypervolume, over_seeds, pareto_front
 
 Row = dict[str, Any]
 
 _PENALTY = "minimax.penalty."
-_UNUSED = "unused"  # the setting of a field that the cell's figures do not depend on
+_UNUSED = "unused"  # setting of a field of this version that changes nothing in the cell's figures
 # As the method calls them, and short beside a bar.
 _SYMBOLS = {
     "minimax.weights.action": "w_T",
@@ -32,10 +33,10 @@ def make_rows(cells: Sequence[Cell]) -> list[Row]:
     A figure is {"mean", "low", "high", "values": {seed: value}}, or None where no seed has it;
     the limits are None with one seed. "clips" has the bootstrap over the clips of each seed.
     """
-    grouped: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        grouped.setdefault((cell.method, key(cell.variant)), []).append(cell)
-    rows = [_row(found, _series(found[0], cells)) for found in grouped.values()]
+    grouped: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell, series in zip(cells, _series(cells), strict=True):
+        grouped.setdefault((cell.method, key(cell.variant), series), []).append(cell)
+    rows = [_row(found, series) for (_, _, series), found in grouped.items()]
     rows.sort(key=_place)
     for index in front(rows, yardstick(rows)):
         rows[index]["front"] = True
@@ -168,41 +169,48 @@ def _row(cells: Sequence[Cell], series: str) -> Row:
     }
 
 
-def _series(cell: Cell, cells: Sequence[Cell]) -> str:
-    """The method, and what tells its configs apart; all of its budgets have one name.
+def _series(cells: Sequence[Cell]) -> list[str]:
+    """Of each cell the method, and what tells its configs apart; all budgets have one name.
 
     What is the same in all of them is named too where another method has it otherwise.
     """
-    own = _disputed([other for other in cells if other.method == cell.method], (_UNUSED,))
+    fields = sorted({field for cell in cells for field in cell.variant} - {BUDGET})
+    known = defaults()
+    absent = {field: _UNUSED if field in known else ABSENT for field in fields}
+    settings = [{**absent, **cell.variant} for cell in cells]
+    own = {
+        method: _disputed(
+            fields,
+            [s for s, cell in zip(settings, cells, strict=True) if cell.method == method],
+            ignored=(_UNUSED,),
+        )
+        for method in {cell.method for cell in cells}
+    }
     # That a version lacks a field says nothing of other methods.
-    others = _disputed(cells, (_UNUSED, ABSENT))
-    parts = [cell.method]
-    for field in dict.fromkeys([*own, *others]):
-        setting = _setting(cell, field)
-        if field == BUDGET or setting == _UNUSED or (setting == ABSENT and field not in own):
-            continue
-        # Of minimax.penalty the last name says enough; elsewhere "epochs" alone would not.
-        name = ".".join(field.removeprefix(_PENALTY).split(".")[-2:])
-        parts.append(f"{_SYMBOLS.get(field, name)} = {short(setting)}")
-    return ", ".join(parts)
+    others = _disputed(fields, settings, ignored=(_UNUSED, ABSENT))
+    names = []
+    for cell, setting in zip(cells, settings, strict=True):
+        parts = [cell.method]
+        for field in fields:
+            value = setting[field]
+            named = own[cell.method] if value == ABSENT else own[cell.method] | others
+            if field in named and value != _UNUSED:
+                # Of minimax.penalty the last name says enough; elsewhere "epochs" alone would not.
+                name = ".".join(field.removeprefix(_PENALTY).split(".")[-2:])
+                parts.append(f"{_SYMBOLS.get(field, name)} = {short(value)}")
+        names.append(", ".join(parts))
+    return names
 
 
-def _disputed(cells: Sequence[Cell], ignored: Sequence[str]) -> list[str]:
-    """The fields of which the cells have several settings, the ignored ones aside."""
-    fields = dict.fromkeys(field for cell in cells for field in cell.variant)
-    settings = {field: [_setting(cell, field) for cell in cells] for field in fields}
-    return [
+def _disputed(
+    fields: Sequence[str], settings: Sequence[Fields], *, ignored: Sequence[str]
+) -> set[str]:
+    """The fields that have several settings, the ignored ones aside."""
+    return {
         field
-        for field, found in settings.items()
-        if len({key({field: setting}) for setting in found if setting not in ignored}) > 1
-    ]
-
-
-def _setting(cell: Cell, field: str) -> Any:
-    """The field's value; ABSENT where the run's version lacks it."""
-    if field in cell.variant:
-        return cell.variant[field]
-    return _UNUSED if knows(cell.run, field) else ABSENT
+        for field in fields
+        if len({key({field: s[field]}) for s in settings if s[field] not in ignored}) > 1
+    }
 
 
 def _attributes(cells: Sequence[Cell]) -> dict[str, Any]:
