@@ -221,6 +221,22 @@ def test_the_rate_of_the_multiplier_names_rows_that_have_one(tmp_path):
     }
 
 
+def test_a_field_of_another_version_names_the_rows_of_the_methods_that_have_it(tmp_path):
+    foreign = [("minimax.of_another_version", 3)]
+    folders = [
+        make_run(tmp_path / "raw", "raw", 0, scores(1.0, 0.9)),
+        make_run(tmp_path / "spact", "spact", 0, scores(0.5, 0.6)),
+        make_run(tmp_path / "without", "penalty", 0, scores(0.7, 0.6)),
+        make_run(tmp_path / "with", "penalty", 0, scores(0.7, 0.6), changes=foreign),
+    ]
+    assert set(rows_of(compare(folders, tmp_path / "out")[2])) == {
+        "raw",
+        "spact",
+        "penalty, minimax.of_another_version = not set, B = 0.3",
+        "penalty, minimax.of_another_version = 3, B = 0.3",
+    }
+
+
 def test_how_a_run_computes_makes_no_row_of_its_own(tmp_path):
     """Seeds of two sweeps, on other machines, by a config that is younger than a field."""
     here = [("compilation_cache", "a/compiled"), ("devices", 2)]

@@ -16,7 +16,6 @@ from anon_jax.statistics import hypervolume, over_seeds, pareto_front
 Row = dict[str, Any]
 
 _PENALTY = "minimax.penalty."
-_UNUSED = "unused"  # setting of a field of this version that changes nothing in the cell's figures
 # As the method calls them, and short beside a bar.
 _SYMBOLS = {
     "minimax.weights.action": "w_T",
@@ -174,43 +173,28 @@ def _series(cells: Sequence[Cell]) -> list[str]:
 
     What is the same in all of them is named too where another method has it otherwise.
     """
-    fields = sorted({field for cell in cells for field in cell.variant} - {BUDGET})
     known = defaults()
-    absent = {field: _UNUSED if field in known else ABSENT for field in fields}
-    settings = [{**absent, **cell.variant} for cell in cells]
-    own = {
-        method: _disputed(
-            fields,
-            [s for s, cell in zip(settings, cells, strict=True) if cell.method == method],
-            ignored=(_UNUSED,),
+    # By method: fields of other versions, which some of its cells have and the others lack.
+    foreign: dict[str, Fields] = {cell.method: {} for cell in cells}
+    for cell in cells:
+        foreign[cell.method] |= {field: ABSENT for field in cell.variant if field not in known}
+    settings = [foreign[cell.method] | cell.variant for cell in cells]
+    values: dict[str, set[str]] = {}
+    for setting in settings:
+        for field, value in setting.items():
+            values.setdefault(field, set()).add(key({field: value}))
+    disputed = sorted(field for field in values if field != BUDGET and len(values[field]) > 1)
+    return [
+        ", ".join(
+            [cell.method, *(f"{_name(f)} = {short(setting[f])}" for f in disputed if f in setting)]
         )
-        for method in {cell.method for cell in cells}
-    }
-    # That a version lacks a field says nothing of other methods.
-    others = _disputed(fields, settings, ignored=(_UNUSED, ABSENT))
-    names = []
-    for cell, setting in zip(cells, settings, strict=True):
-        parts = [cell.method]
-        for field in fields:
-            value = setting[field]
-            named = own[cell.method] if value == ABSENT else own[cell.method] | others
-            if field in named and value != _UNUSED:
-                # Of minimax.penalty the last name says enough; elsewhere "epochs" alone would not.
-                name = ".".join(field.removeprefix(_PENALTY).split(".")[-2:])
-                parts.append(f"{_SYMBOLS.get(field, name)} = {short(value)}")
-        names.append(", ".join(parts))
-    return names
+        for cell, setting in zip(cells, settings, strict=True)
+    ]
 
 
-def _disputed(
-    fields: Sequence[str], settings: Sequence[Fields], *, ignored: Sequence[str]
-) -> set[str]:
-    """The fields that have several settings, the ignored ones aside."""
-    return {
-        field
-        for field in fields
-        if len({key({field: s[field]}) for s in settings if s[field] not in ignored}) > 1
-    }
+def _name(field: str) -> str:
+    """Of minimax.penalty the last name says enough; elsewhere "epochs" alone would not."""
+    return _SYMBOLS.get(field, ".".join(field.removeprefix(_PENALTY).split(".")[-2:]))
 
 
 def _attributes(cells: Sequence[Cell]) -> dict[str, Any]:
